@@ -1,0 +1,114 @@
+//! A data set: the rows to train on and the rows to measure on.
+
+use std::path::Path;
+
+use crate::{DataConfig, Paths, Result, Row, read_rows};
+
+/// The rows of a data set, in the order of their files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataSet {
+    /// The name in the configuration.
+    pub name: String,
+    /// The rows to train on.
+    pub train: Vec<Row>,
+    /// The rows to measure on; none when the configuration has neither `dev` nor `dev_fraction`.
+    pub dev: Vec<Row>,
+}
+
+impl DataSet {
+    /// Reads the files of a `[[data]]` table with the labels of the wanted columns.
+    ///
+    /// Relative paths start at `base`, the folder of the configuration file.
+    ///
+    /// # Errors
+    /// Those of [`read_rows`]; a table that has both `dev` and `dev_fraction`, or a fraction which leaves
+    /// one of the two parts without a row.
+    pub fn read(config: &DataConfig, base: &Path, columns: &[String]) -> Result<DataSet> {
+        let read = |paths: &Paths| -> Result<Vec<Row>> {
+            let mut rows = Vec::new();
+            for path in paths.as_slice() {
+                rows.extend(read_rows(&base.join(path), config, columns)?);
+            }
+            Ok(rows)
+        };
+        if config.train.as_slice().is_empty() {
+            return Err(config.error("`train` names no file"));
+        }
+        let mut train = read(&config.train)?;
+        let dev = match (&config.dev, config.dev_fraction) {
+            (Some(_), Some(_)) => return Err(config.error("set either `dev` or `dev_fraction`, not both")),
+            (Some(paths), None) => read(paths)?,
+            (None, Some(fraction)) => hold_out(config, &mut train, fraction)?,
+            (None, None) => Vec::new(),
+        };
+        Ok(DataSet { name: config.name.clone(), train, dev })
+    }
+}
+
+/// Splits off the last `fraction` of the rows, rounded to the nearest whole number.
+fn hold_out(config: &DataConfig, train: &mut Vec<Row>, fraction: f64) -> Result<Vec<Row>> {
+    if !(fraction > 0.0 && fraction < 1.0) {
+        return Err(config.error(format!("`dev_fraction` must lie between 0 and 1, found {fraction}")));
+    }
+    let held_out = (train.len() as f64 * fraction).round() as usize;
+    if held_out == 0 || held_out >= train.len() {
+        let rows = train.len();
+        return Err(config.error(format!(
+            "`dev_fraction = {fraction}` of {rows} rows leaves {held_out} to measure on and {} to train on; \
+             each needs one at least",
+            rows - held_out
+        )));
+    }
+    Ok(train.split_off(train.len() - held_out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(dev_fraction: Option<f64>, dev: Option<Paths>) -> Result<DataSet> {
+        let folder = tempfile::tempdir().unwrap();
+        let rows: String = (0..10).map(|n| format!("{{\"text\": \"number {n}\"}}\n")).collect();
+        std::fs::write(folder.path().join("a.jsonl"), rows).unwrap();
+        let train = Paths::One("a.jsonl".into());
+        let config = DataConfig { name: "a".into(), train, dev, dev_fraction, ..DataConfig::default() };
+        DataSet::read(&config, folder.path(), &[])
+    }
+
+    fn texts(rows: &[Row]) -> Vec<&str> {
+        rows.iter().map(|row| row.text.as_str()).collect()
+    }
+
+    #[test]
+    fn the_last_part_is_held_out() {
+        let set = read(Some(0.2), None).unwrap();
+        assert_eq!(set.train.len(), 8);
+        assert_eq!(texts(&set.dev), ["number 8", "number 9"]);
+    }
+
+    #[test]
+    fn files_follow_one_another() {
+        let twice = Paths::Many(vec!["a.jsonl".into(), "a.jsonl".into()]);
+        let set = read(None, Some(twice)).unwrap();
+        assert_eq!((set.train.len(), set.dev.len()), (10, 20));
+        assert_eq!(texts(&set.dev[9..11]), ["number 9", "number 0"]);
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let message = |fraction, dev| read(Some(fraction), dev).unwrap_err().to_string();
+        assert_eq!(
+            message(0.1, Some(Paths::One("a.jsonl".into()))),
+            "data set `a`: set either `dev` or `dev_fraction`, not both"
+        );
+        assert_eq!(message(1.5, None), "data set `a`: `dev_fraction` must lie between 0 and 1, found 1.5");
+        assert_eq!(
+            message(0.01, None),
+            "data set `a`: `dev_fraction = 0.01` of 10 rows leaves 0 to measure on and 10 to train on; \
+             each needs one at least"
+        );
+        let none = DataConfig { name: "a".into(), ..DataConfig::default() };
+        let error = DataSet::read(&none, Path::new(""), &[]).unwrap_err();
+        assert_eq!(error.to_string(), "data set `a`: `train` names no file");
+    }
+}
