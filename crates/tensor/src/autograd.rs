@@ -1,0 +1,311 @@
+//! Gradients by walking back over recorded operations.
+//!
+//! A result remembers its operation, and the operation its inputs. Ids grow with time, so taking the pending tensor
+//! with the greatest id first visits every result after all of its uses, in the same order on every run. A tensor used
+//! several times has its gradients added; nothing else is ever added to or overwritten.
+
+use std::collections::BTreeMap;
+
+use crate::{Error, Result, Tensor};
+
+/// One operation that made a tensor: what it read, and how a gradient flows back through it.
+///
+/// Nothing here has a default: an operation without a backward does not compile.
+pub trait Operation: Send + Sync + 'static {
+    /// A short name for messages, such as `linear`.
+    fn name(&self) -> &'static str;
+
+    /// The tensors that the result depends on, in a fixed order.
+    fn inputs(&self) -> Vec<&Tensor>;
+
+    /// The gradients of the inputs, in the order of [`inputs`](Self::inputs), from the result and its gradient
+    /// (of the result's shape). `None` for an input that needs none: a constant.
+    ///
+    /// # Errors
+    /// Whatever the operations inside refuse.
+    fn backward(&self, output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>>;
+}
+
+/// The gradient of one tensor.
+#[derive(Clone, Debug)]
+pub enum Gradient {
+    /// One value for each value of the tensor, in its shape.
+    Dense(Tensor),
+    /// Only the rows that were touched; all others are zero.
+    Rows(RowGradient),
+}
+
+/// The gradient of a matrix of which few rows were read, such as an embedding.
+#[derive(Clone, Debug)]
+pub struct RowGradient {
+    /// The rows touched, ascending, each once.
+    pub rows: Vec<u32>,
+    /// Their gradients, `[rows.len(), width]`.
+    pub values: Tensor,
+    /// The number of rows of the whole matrix.
+    pub total_rows: usize,
+}
+
+impl From<Tensor> for Gradient {
+    fn from(tensor: Tensor) -> Self {
+        Gradient::Dense(tensor)
+    }
+}
+
+impl Gradient {
+    /// The gradient with a value everywhere.
+    pub fn to_dense(&self) -> Tensor {
+        match self {
+            Gradient::Dense(tensor) => tensor.clone(),
+            Gradient::Rows(sparse) => {
+                let (_, width) = sparse.values.rows_columns();
+                let mut dense = Tensor::zeros(&[sparse.total_rows, width]);
+                dense.update(|values| sparse.add_to(values));
+                dense
+            }
+        }
+    }
+
+    /// The values that are kept: all of them, or those of the touched rows.
+    pub fn values(&self) -> &[f32] {
+        match self {
+            Gradient::Dense(tensor) => tensor.data(),
+            Gradient::Rows(sparse) => sparse.values.data(),
+        }
+    }
+
+    /// Changes the kept values in place.
+    pub fn update(&mut self, change: impl FnOnce(&mut [f32])) {
+        match self {
+            Gradient::Dense(tensor) => tensor.update(change),
+            Gradient::Rows(sparse) => sparse.values.update(change),
+        }
+    }
+}
+
+impl std::ops::Add for Gradient {
+    type Output = Gradient;
+
+    fn add(self, other: Gradient) -> Gradient {
+        match (self, other) {
+            (Gradient::Dense(mut sum), Gradient::Dense(term)) => {
+                sum.update(|values| values.iter_mut().zip(term.data()).for_each(|(v, t)| *v += t));
+                Gradient::Dense(sum)
+            }
+            (Gradient::Dense(mut sum), Gradient::Rows(term))
+            | (Gradient::Rows(term), Gradient::Dense(mut sum)) => {
+                sum.update(|values| term.add_to(values));
+                Gradient::Dense(sum)
+            }
+            (Gradient::Rows(a), Gradient::Rows(b)) => Gradient::Rows(a.merge(&b)),
+        }
+    }
+}
+
+impl RowGradient {
+    fn add_to(&self, dense: &mut [f32]) {
+        let (_, width) = self.values.rows_columns();
+        for (i, &row) in self.rows.iter().enumerate() {
+            let target = &mut dense[row as usize * width..(row as usize + 1) * width];
+            target.iter_mut().zip(self.values.row(i)).for_each(|(v, t)| *v += t);
+        }
+    }
+
+    fn merge(&self, other: &RowGradient) -> RowGradient {
+        let (_, width) = self.values.rows_columns();
+        let mut rows: Vec<u32> = self.rows.iter().chain(&other.rows).copied().collect();
+        rows.sort_unstable();
+        rows.dedup();
+        let mut values = Tensor::zeros(&[rows.len(), width]);
+        values.update(|sum| {
+            for part in [self, other] {
+                for (i, row) in part.rows.iter().enumerate() {
+                    // Present by construction: `rows` is the union.
+                    let Ok(at) = rows.binary_search(row) else { continue };
+                    let target = &mut sum[at * width..(at + 1) * width];
+                    target.iter_mut().zip(part.values.row(i)).for_each(|(v, t)| *v += t);
+                }
+            }
+        });
+        RowGradient { rows, values, total_rows: self.total_rows }
+    }
+}
+
+/// The gradients of the leaves that a backward pass reached.
+#[derive(Debug, Default)]
+pub struct Gradients(BTreeMap<u64, Gradient>);
+
+impl Gradients {
+    /// The gradient of a leaf; `None` where nothing flowed to it.
+    pub fn get(&self, leaf: &Tensor) -> Option<&Gradient> {
+        self.0.get(&leaf.id())
+    }
+
+    /// Takes the gradient of a leaf out.
+    pub fn take(&mut self, leaf: &Tensor) -> Option<Gradient> {
+        self.0.remove(&leaf.id())
+    }
+
+    /// Adds the gradients of another pass, for gradient accumulation.
+    pub fn add(&mut self, other: Gradients) {
+        for (id, gradient) in other.0 {
+            accumulate(&mut self.0, id, gradient);
+        }
+    }
+}
+
+fn accumulate(sums: &mut BTreeMap<u64, Gradient>, id: u64, gradient: Gradient) {
+    let sum = match sums.remove(&id) {
+        Some(sum) => sum + gradient,
+        None => gradient,
+    };
+    sums.insert(id, sum);
+}
+
+impl Tensor {
+    /// The gradients of this scalar with respect to all leaves it came from. Consumes it, so that each record is
+    /// freed as soon as it has been walked.
+    ///
+    /// # Errors
+    /// The tensor is not a single value, or is not tracked.
+    pub fn backward(self) -> Result<Gradients> {
+        if self.len() != 1 {
+            let message = format!("backward starts from one value, found shape {:?}", self.shape());
+            return Err(Error::Gradient(message));
+        }
+        let seed = Tensor::full(self.shape(), 1.0);
+        self.backward_from(seed)
+    }
+
+    /// The same, from any result and the gradient that reaches it, of its shape.
+    ///
+    /// # Errors
+    /// The shapes differ, or the tensor is not tracked.
+    pub fn backward_from(self, gradient: Tensor) -> Result<Gradients> {
+        let mut leaves = BTreeMap::new();
+        walk(self, gradient, 0, |tensor, gradient| {
+            accumulate(&mut leaves, tensor.id(), gradient);
+        })?;
+        Ok(Gradients(leaves))
+    }
+}
+
+/// The gradients of several scalars with respect to one tensor they share, one dense tensor of its shape each; zero
+/// where a scalar does not depend on it. The records stay, so that the scalars can be walked again.
+///
+/// # Errors
+/// A loss is not a single tracked value.
+pub fn gradients_of_losses(losses: &[Tensor], shared: &Tensor) -> Result<Vec<Tensor>> {
+    let one = |loss: &Tensor| {
+        if loss.len() != 1 {
+            let message = format!("a loss is one value, found shape {:?}", loss.shape());
+            return Err(Error::Gradient(message));
+        }
+        let mut sum = None;
+        walk(loss.clone(), Tensor::full(loss.shape(), 1.0), shared.id(), |tensor, gradient| {
+            if tensor.id() == shared.id() {
+                sum = Some(gradient);
+            }
+        })?;
+        Ok(sum.map_or_else(|| Tensor::zeros(shared.shape()), |gradient| gradient.to_dense()))
+    };
+    losses.iter().map(one).collect()
+}
+
+/// Walks back from `start`, newest result first, and hands each leaf, and the tensor with the id `oldest`, to `reached`
+/// with its whole gradient. Nothing older than `oldest` is visited.
+fn walk(
+    start: Tensor,
+    gradient: Tensor,
+    oldest: u64,
+    mut reached: impl FnMut(&Tensor, Gradient),
+) -> Result<()> {
+    if !start.is_tracked() {
+        return Err(Error::Gradient("the tensor depends on no leaf: nothing to differentiate".into()));
+    }
+    if start.shape() != gradient.shape() {
+        let message = format!("the result is {:?}, its gradient {:?}", start.shape(), gradient.shape());
+        return Err(Error::Gradient(message));
+    }
+    let mut tensors = BTreeMap::from([(start.id(), start)]);
+    let mut sums = BTreeMap::new();
+    sums.extend(tensors.keys().map(|&id| (id, Gradient::Dense(gradient.clone()))));
+    drop(gradient);
+    while let (Some((id, tensor)), Some((_, gradient))) = (tensors.pop_last(), sums.pop_last()) {
+        let Some(operation) = tensor.operation().filter(|_| id != oldest) else {
+            reached(&tensor, gradient);
+            continue;
+        };
+        let inputs = operation.inputs();
+        let gradients = operation.backward(&tensor, &gradient.to_dense())?;
+        drop(gradient);
+        for (input, gradient) in inputs.into_iter().zip(gradients) {
+            if let Some(gradient) = gradient.filter(|_| input.is_tracked() && input.id() >= oldest) {
+                check_shape(operation.name(), input, &gradient)?;
+                accumulate(&mut sums, input.id(), gradient);
+                tensors.entry(input.id()).or_insert_with(|| input.clone());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_shape(operation: &'static str, input: &Tensor, gradient: &Gradient) -> Result<()> {
+    let fits = match gradient {
+        Gradient::Dense(tensor) => tensor.shape() == input.shape(),
+        Gradient::Rows(sparse) => input.rows_columns() == (sparse.total_rows, sparse.values.rows_columns().1),
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(Error::shape(
+        operation,
+        format!("the backward made a gradient of another shape than its input {:?}", input.shape()),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{add, multiply, sum};
+
+    #[test]
+    fn a_tensor_used_twice_gets_the_sum() {
+        let x = Tensor::new(vec![2.0, 3.0], &[2]).unwrap().leaf();
+        let y = sum(&add(&multiply(&x, &x).unwrap(), &x).unwrap()).unwrap();
+        let gradients = y.backward().unwrap();
+        assert_eq!(gradients.get(&x).unwrap().values(), [5.0, 7.0]);
+    }
+
+    #[test]
+    fn several_losses_share_one_call() {
+        let x = Tensor::new(vec![2.0, 3.0], &[2]).unwrap().leaf();
+        let shared = multiply(&x, &x).unwrap();
+        let first = sum(&shared).unwrap();
+        let second = sum(&multiply(&shared, &shared).unwrap()).unwrap();
+        let unrelated = sum(&x).unwrap();
+        let gradients = gradients_of_losses(&[first.clone(), second, unrelated], &shared).unwrap();
+        assert_eq!(gradients[0].data(), [1.0, 1.0]);
+        assert_eq!(gradients[1].data(), [8.0, 18.0]);
+        assert_eq!(gradients[2].data(), [0.0, 0.0]);
+        assert_eq!(first.backward().unwrap().get(&x).unwrap().values(), [4.0, 6.0]);
+    }
+
+    #[test]
+    fn a_constant_cannot_be_differentiated() {
+        assert!(Tensor::scalar(1.0).backward().is_err());
+        assert!(Tensor::zeros(&[2]).leaf().backward().is_err());
+    }
+
+    #[test]
+    fn sparse_and_dense_gradients_add_up() {
+        let sparse = |rows: &[u32], values: &[f32]| {
+            let values = Tensor::new(values.to_vec(), &[rows.len(), 2]).unwrap();
+            Gradient::Rows(RowGradient { rows: rows.to_vec(), values, total_rows: 3 })
+        };
+        let both = sparse(&[0, 2], &[1.0, 2.0, 3.0, 4.0]) + sparse(&[1, 2], &[5.0, 6.0, 7.0, 8.0]);
+        assert_eq!(both.to_dense().data(), [1.0, 2.0, 5.0, 6.0, 10.0, 12.0]);
+        let dense = Gradient::Dense(Tensor::full(&[3, 2], 1.0)) + both;
+        assert_eq!(dense.values(), [2.0, 3.0, 6.0, 7.0, 11.0, 13.0]);
+    }
+}

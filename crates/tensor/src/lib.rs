@@ -1,0 +1,27 @@
+#![doc = include_str!("../README.md")]
+
+pub mod autograd;
+mod device;
+mod error;
+mod exponential;
+pub mod initialize;
+mod lanes;
+mod matrix;
+mod normal_distribution;
+pub mod ops;
+mod packed;
+mod parallel;
+mod parameters;
+mod random;
+mod tensor;
+pub mod testing;
+mod vector;
+
+pub use autograd::{Gradient, Gradients, Operation, RowGradient};
+pub use device::Device;
+pub use error::{Error, Result};
+pub use packed::{Ids, Offsets};
+pub use parallel::for_each_row_block;
+pub use parameters::{Parameter, ParameterBuilder, ParameterId, Parameters, TensorFile, write_tensors};
+pub use random::{Pass, Philox, RandomKey};
+pub use tensor::{Buffer, Tensor};

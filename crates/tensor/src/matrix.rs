@@ -1,0 +1,151 @@
+//! Matrix products by the `gemm` crate, called on one thread for fixed blocks of the result's rows.
+//!
+//! Blocks depend on the shape alone, so every value is summed in the same order at any thread count.
+
+use rayon::prelude::*;
+
+/// Multiply-adds below which a product runs on the calling thread: handing it out would cost more.
+const SMALL_PRODUCT: usize = 64 * 64 * 64;
+/// Blocks that a large product is cut into.
+const BLOCKS: usize = 8;
+/// Rows that a block has at least: `gemm` packs the right side anew for every block.
+const MINIMUM_BLOCK_ROWS: usize = 48;
+
+/// A matrix to be read: values, and whether to read it transposed.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    values: &'a [f32],
+    /// Distance between neighbours in a column and in a row.
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Row-major values with `columns` a row.
+    pub(crate) fn new(values: &'a [f32], columns: usize) -> Self {
+        Self { values, row_stride: columns, column_stride: 1 }
+    }
+
+    /// The same values read with rows and columns exchanged.
+    pub(crate) fn transposed(self) -> Self {
+        Self { values: self.values, row_stride: self.column_stride, column_stride: self.row_stride }
+    }
+
+    /// The same, without its first rows.
+    fn skip_rows(self, rows: usize) -> Self {
+        Self { values: &self.values[rows * self.row_stride..], ..self }
+    }
+
+    fn covers(&self, rows: usize, columns: usize) -> bool {
+        rows == 0
+            || columns == 0
+            || (rows - 1) * self.row_stride + (columns - 1) * self.column_stride < self.values.len()
+    }
+}
+
+/// `result = left · right`, with left [rows, inner], right [inner, columns], result [rows, columns] row-major.
+pub(crate) fn product(result: &mut [f32], left: Matrix<'_>, right: Matrix<'_>, inner: usize, columns: usize) {
+    if result.is_empty() {
+        return;
+    }
+    let rows = result.len() / columns;
+    assert!(
+        result.len() == rows * columns && left.covers(rows, inner) && right.covers(inner, columns),
+        "an operation asked for a product beyond its inputs"
+    );
+    let block_rows = if rows * inner * columns < SMALL_PRODUCT {
+        rows
+    } else {
+        rows.div_ceil(BLOCKS).next_multiple_of(16).max(MINIMUM_BLOCK_ROWS)
+    };
+    let block = |(index, block): (usize, &mut [f32])| {
+        single_thread(block, left.skip_rows(index * block_rows), right, inner, columns);
+    };
+    if block_rows >= rows {
+        block((0, result));
+    } else {
+        result.par_chunks_mut(block_rows * columns).enumerate().for_each(block);
+    }
+}
+
+fn single_thread(result: &mut [f32], left: Matrix<'_>, right: Matrix<'_>, inner: usize, columns: usize) {
+    let rows = result.len() / columns;
+    // SAFETY: `product` has checked that both sides cover their shapes; `result` is [rows, columns] and ours alone.
+    unsafe {
+        gemm::gemm(
+            rows,
+            columns,
+            inner,
+            result.as_mut_ptr(),
+            1,
+            columns as isize,
+            false,
+            left.values.as_ptr(),
+            left.column_stride as isize,
+            left.row_stride as isize,
+            right.values.as_ptr(),
+            right.column_stride as isize,
+            right.row_stride as isize,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_same_on_threads, sample};
+    use proptest::prelude::*;
+
+    /// The textbook triple loop in f64.
+    fn reference(left: Matrix<'_>, right: Matrix<'_>, rows: usize, inner: usize, columns: usize) -> Vec<f32> {
+        let at =
+            |m: Matrix<'_>, i: usize, j: usize| f64::from(m.values[i * m.row_stride + j * m.column_stride]);
+        let value = |i, j| (0..inner).map(|k| at(left, i, k) * at(right, k, j)).sum::<f64>() as f32;
+        (0..rows * columns).map(|i| value(i / columns, i % columns)).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn agrees_with_the_triple_loop(
+            rows in 0usize..70, inner in 0usize..70, columns in 1usize..70,
+            transpose_left: bool, transpose_right: bool,
+        ) {
+            let a = sample(&[rows, inner], 1);
+            let b = sample(&[inner, columns], 2);
+            let left = if transpose_left { Matrix::new(a.data(), rows).transposed() } else { Matrix::new(a.data(), inner) };
+            let right = if transpose_right { Matrix::new(b.data(), inner).transposed() } else { Matrix::new(b.data(), columns) };
+            let mut result = vec![f32::NAN; rows * columns];
+            product(&mut result, left, right, inner, columns);
+            for (found, expected) in result.iter().zip(reference(left, right, rows, inner, columns)) {
+                // 70 terms of size 1 in f32.
+                prop_assert!((found - expected).abs() < 1e-4, "{found} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_bits_do_not_depend_on_the_threads() {
+        for (rows, inner, columns) in [(385, 128, 512), (1, 300, 700), (512, 385, 128), (1000, 33, 65)] {
+            let a = sample(&[rows, inner], 1);
+            let b = sample(&[inner, columns], 2);
+            assert_same_on_threads(|| {
+                let mut result = vec![0.0; rows * columns];
+                product(
+                    &mut result,
+                    Matrix::new(a.data(), inner),
+                    Matrix::new(b.data(), columns),
+                    inner,
+                    columns,
+                );
+                vec![result]
+            });
+        }
+    }
+}

@@ -1,0 +1,292 @@
+use rayon::prelude::*;
+
+use super::recursion::{Backward, Forward, Recursion};
+use super::{Chain, CrfWeights, Forbidden, rows_of};
+use crate::matrix::{Matrix, product};
+use crate::{Buffer, Error, Gradient, Ids, Offsets, Operation, Result, Tensor};
+
+const NAME: &str = "crf_loss";
+
+/// The negative log-likelihood of the texts' tags, summed over texts and divided by the number of tokens; a scalar,
+/// 0 where there is no token. A mean over tokens has the size of a cross entropy over tokens, however long the texts,
+/// so that it sits well beside the losses of other tasks.
+///
+/// ```text
+/// emissions e [tokens, tags]   tags y [tokens]     loss = Σ_texts (log Z − score(y)) / tokens
+/// de_t(j)  = P(y_t = j) − [y_t = j]                dA(i,j) = Σ_t P(y_{t−1} = i, y_t = j) − [y_{t−1} = i, y_t = j]
+/// ds, dz   as de of the first and of the last token, summed over texts;    all divided by tokens
+/// ```
+///
+/// Kept for the backward: the sums of the forward recursion, three numbers a token and tag.
+///
+/// # Errors
+/// The shapes do not fit together, a tag does not exist, or the tags of a text take a forbidden step.
+pub fn crf_loss(
+    emissions: &Tensor,
+    weights: &CrfWeights<'_>,
+    tags: &Ids,
+    offsets: &Offsets,
+) -> Result<Tensor> {
+    let chain = Chain::new(emissions, weights, offsets, NAME)?;
+    if tags.len() != offsets.rows() {
+        let message = format!("there are {} tokens, but {} tags for them", offsets.rows(), tags.len());
+        return Err(Error::shape(NAME, message));
+    }
+    tags.check_below(chain.tags, NAME)?;
+    let mut score = 0.0;
+    for (text, rows) in offsets.iter().enumerate() {
+        let tags = &tags.as_slice()[rows.clone()];
+        check_allowed(tags, weights.forbidden, text)?;
+        score += score_of(tags, &chain, rows_of(emissions, offsets, text));
+    }
+    let recursion = Recursion::new(chain);
+    let texts: Vec<Forward> = (0..offsets.segments())
+        .into_par_iter()
+        .map(|text| recursion.forward(rows_of(emissions, offsets, text)))
+        .collect();
+    let log_partition: f64 = texts.iter().map(|forward| forward.log_partition).sum();
+    let loss = (log_partition - score) / offsets.rows().max(1) as f64;
+    let operation = CrfLoss {
+        emissions: emissions.clone(),
+        transitions: weights.transitions.clone(),
+        start: weights.start.clone(),
+        end: weights.end.clone(),
+        tags: tags.clone(),
+        offsets: offsets.clone(),
+        recursion,
+        texts,
+    };
+    Ok(Buffer::new(vec![loss as f32], &[])?.recorded(operation))
+}
+
+fn check_allowed(tags: &[u32], forbidden: &Forbidden, text: usize) -> Result<()> {
+    if let Some(&first) = tags.first().filter(|&&tag| forbidden.start(tag as usize)) {
+        return Err(Error::shape(NAME, format!("text {text}: tag {first} at token 0 cannot start a text")));
+    }
+    let step = tags.windows(2).position(|pair| forbidden.transition(pair[0] as usize, pair[1] as usize));
+    step.map_or(Ok(()), |before| {
+        let (from, to, token) = (tags[before], tags[before + 1], before + 1);
+        Err(Error::shape(NAME, format!("text {text}: tag {to} at token {token} cannot follow tag {from}")))
+    })
+}
+
+fn score_of(tags: &[u32], chain: &Chain, emissions: &[f32]) -> f64 {
+    let (Some(&first), Some(&last)) = (tags.first(), tags.last()) else { return 0.0 };
+    let emitted =
+        tags.iter().zip(emissions.chunks_exact(chain.tags)).map(|(&tag, row)| f64::from(row[tag as usize]));
+    let steps =
+        tags.windows(2).map(|pair| chain.transitions[pair[0] as usize * chain.tags + pair[1] as usize]);
+    chain.start[first as usize] + emitted.sum::<f64>() + steps.sum::<f64>() + chain.end[last as usize]
+}
+
+struct CrfLoss {
+    emissions: Tensor,
+    transitions: Tensor,
+    start: Tensor,
+    end: Tensor,
+    tags: Ids,
+    offsets: Offsets,
+    recursion: Recursion,
+    texts: Vec<Forward>,
+}
+
+impl Operation for CrfLoss {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn inputs(&self) -> Vec<&Tensor> {
+        vec![&self.emissions, &self.transitions, &self.start, &self.end]
+    }
+
+    fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
+        let texts: Vec<Backward> =
+            self.texts.par_iter().map(|forward| self.recursion.backward(forward)).collect();
+        let factor = gradient.item()? / self.offsets.rows().max(1) as f32;
+        let tags = self.start.len();
+        let mut emissions = self.emission_gradient(&texts);
+        let mut transitions = self.transition_gradient(&texts);
+        emissions.iter_mut().chain(&mut transitions).for_each(|value| *value *= factor);
+        let mut start = vec![0.0; tags];
+        let mut end = vec![0.0; tags];
+        for rows in self.offsets.iter().filter(|rows| !rows.is_empty()) {
+            let row = |token: usize| &emissions[token * tags..(token + 1) * tags];
+            start.iter_mut().zip(row(rows.start)).for_each(|(sum, value)| *sum += value);
+            end.iter_mut().zip(row(rows.end - 1)).for_each(|(sum, value)| *sum += value);
+        }
+        [
+            (emissions, &self.emissions),
+            (transitions, &self.transitions),
+            (start, &self.start),
+            (end, &self.end),
+        ]
+        .into_iter()
+        .map(|(values, input)| Ok(Some(Tensor::new(values, input.shape())?.into())))
+        .collect()
+    }
+}
+
+impl CrfLoss {
+    /// P(y_t = j) − [y_t = j], `[tokens, tags]`.
+    fn emission_gradient(&self, texts: &[Backward]) -> Vec<f32> {
+        let marginals: Vec<&[f32]> = texts.iter().map(|text| text.marginals.as_slice()).collect();
+        let mut gradient = marginals.concat();
+        for (row, &tag) in gradient.chunks_exact_mut(self.start.len()).zip(self.tags.as_slice()) {
+            row[tag as usize] -= 1.0;
+        }
+        gradient
+    }
+
+    /// Σ_t P(y_{t−1} = i, y_t = j) − [y_{t−1} = i, y_t = j], `[tags, tags]`: F ⊙ pᵀ r over all tokens.
+    fn transition_gradient(&self, texts: &[Backward]) -> Vec<f32> {
+        let tags = self.start.len();
+        let shares: Vec<&[f32]> = self.texts.iter().map(|text| text.shares.as_slice()).collect();
+        let ratios: Vec<&[f32]> = texts.iter().map(|text| text.ratios.as_slice()).collect();
+        let (shares, ratios) = (shares.concat(), ratios.concat());
+        let mut gradient = vec![0.0; tags * tags];
+        let left = Matrix::new(&shares, tags).transposed();
+        product(&mut gradient, left, Matrix::new(&ratios, tags), self.offsets.rows(), tags);
+        gradient.iter_mut().zip(self.recursion.factors()).for_each(|(value, factor)| *value *= factor);
+        for &(pair, probability) in texts.iter().flat_map(|text| &text.exact_pairs) {
+            gradient[pair] += probability;
+        }
+        for rows in self.offsets.iter() {
+            for pair in self.tags.as_slice()[rows].windows(2) {
+                gradient[pair[0] as usize * tags + pair[1] as usize] -= 1.0;
+            }
+        }
+        gradient
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference::{Problem, problems};
+    use super::*;
+    use crate::testing::{assert_close, assert_same_on_threads, check_gradients, sample};
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn the_loss_and_its_gradients_agree_with_all_sequences(
+            problem in problems(-30.0f32..30.0), choice: usize,
+        ) {
+            let (Some(expected), Some(gold)) = (problem.expectations(), problem.a_sequence(choice)) else { return Ok(()) };
+            let leaves = problem.leaves();
+            let weights = CrfWeights { transitions: &leaves[1], start: &leaves[2], end: &leaves[3], ..problem.weights() };
+            let loss = crf_loss(&leaves[0], &weights, &gold.clone().into(), &problem.offsets()).unwrap();
+            let tokens = problem.tokens().max(1) as f32;
+            let mean = (expected.log_partition - problem.score(&gold)) as f32 / tokens;
+            assert_close(&[loss.item().unwrap()], &[mean], 1e-5);
+            let gradients = loss.backward().unwrap();
+            let counts = problem.counts(&gold);
+            let parts = [
+                (expected.emissions, counts.emissions),
+                (expected.transitions, counts.transitions),
+                (expected.start, counts.start),
+                (expected.end, counts.end),
+            ];
+            for (leaf, (probabilities, counts)) in leaves.iter().zip(parts) {
+                let gradient: Vec<f32> = probabilities.iter().zip(counts).map(|(p, c)| (p - c) / tokens).collect();
+                assert_close(gradients.get(leaf).unwrap().values(), &gradient, 1e-5);
+            }
+        }
+    }
+
+    fn loss(inputs: &[Tensor], forbidden: &Forbidden, tags: &[u32], lengths: &[usize]) -> Result<Tensor> {
+        let [emissions, transitions, start, end] = inputs else { panic!("four inputs") };
+        let weights = CrfWeights { transitions, start, end, forbidden };
+        crf_loss(emissions, &weights, &tags.into(), &Offsets::from_lengths(lengths.iter().copied()))
+    }
+
+    fn inputs(tokens: usize, tags: usize) -> [Tensor; 4] {
+        [sample(&[tokens, tags], 1), sample(&[tags, tags], 2), sample(&[tags], 3), sample(&[tags], 4)]
+    }
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        let gold: Vec<u32> = (0..12).map(|token| token * 5 % 3).collect();
+        let forbidden = Forbidden::new(3).forbid(1, 2).forbid_start(2);
+        for lengths in [&[2usize][..], &[5, 0, 1, 6], &[0, 3, 3, 0]] {
+            let tokens = lengths.iter().sum();
+            check_gradients(&inputs(tokens, 3), |t| loss(t, &forbidden, &gold[..tokens], lengths));
+        }
+        // One token: no transition takes part.
+        let one = inputs(1, 4);
+        let parts = [one[0].clone(), one[2].clone(), one[3].clone()];
+        check_gradients(&parts, |t| {
+            let inputs = [t[0].clone(), one[1].clone(), t[1].clone(), t[2].clone()];
+            loss(&inputs, &Forbidden::new(4), &[2], &[1])
+        });
+    }
+
+    #[test]
+    fn one_tag_is_certain_and_no_token_is_no_fault() {
+        let certain = inputs(4, 1).map(|tensor| tensor.leaf());
+        let value = loss(&certain, &Forbidden::new(1), &[0; 4], &[3, 1]).unwrap();
+        assert_close(value.data(), &[0.0], 1e-6);
+        let gradients = value.backward().unwrap();
+        assert_close(gradients.get(&certain[1]).unwrap().values(), &[0.0], 1e-6);
+        let empty = inputs(0, 3).map(|tensor| tensor.leaf());
+        let value = loss(&empty, &Forbidden::new(3), &[], &[0, 0]).unwrap();
+        assert_eq!(value.data(), [0.0]);
+        assert_eq!(value.backward().unwrap().get(&empty[1]).unwrap().values(), [0.0; 9]);
+    }
+
+    #[test]
+    fn forbidden_steps_of_the_gold_tags_are_named() {
+        let forbidden = Forbidden::new(3).forbid(0, 2).forbid_start(2);
+        let error = |tags: &[u32]| loss(&inputs(5, 3), &forbidden, tags, &[1, 4]).unwrap_err().to_string();
+        assert_eq!(error(&[0, 1, 2, 0, 2]), "crf_loss: text 1: tag 2 at token 3 cannot follow tag 0");
+        assert_eq!(error(&[0, 2, 2, 2, 2]), "crf_loss: text 1: tag 2 at token 0 cannot start a text");
+        assert_eq!(error(&[0, 1, 3, 0, 1]), "crf_loss: id 3 at position 2 is not below 3");
+        assert_eq!(error(&[0, 1]), "crf_loss: there are 5 tokens, but 2 tags for them");
+    }
+
+    #[test]
+    fn forbidden_steps_get_no_gradient() {
+        let leaves = inputs(6, 3).map(|tensor| tensor.leaf());
+        let forbidden = Forbidden::new(3).forbid(0, 2).forbid_start(2);
+        let value = loss(&leaves, &forbidden, &[0, 1, 2, 2, 0, 0], &[2, 0, 4]);
+        assert!(value.is_err(), "text 2 starts with a forbidden tag");
+        let value = loss(&leaves, &forbidden, &[0, 1, 1, 2, 0, 0], &[2, 0, 4]).unwrap();
+        let gradients = value.backward().unwrap();
+        assert_eq!(gradients.get(&leaves[1]).unwrap().values()[2], 0.0);
+        assert_eq!(gradients.get(&leaves[2]).unwrap().values()[2], 0.0);
+    }
+
+    /// What cannot be represented as a ratio, in the backward too: see the same text in the marginals' tests.
+    #[test]
+    fn a_sequence_that_is_hopeless_halfway_gets_its_gradient() {
+        let emissions: Vec<f32> =
+            (0..41).flat_map(|token| if token < 20 { [30.0, -30.0] } else { [-29.0, 30.0] }).collect();
+        let problem =
+            Problem::with_zero_weights(emissions, &[41], Forbidden::new(2).forbid(0, 1).forbid(1, 0));
+        let leaves = problem.leaves();
+        let value = loss(&leaves, &problem.forbidden, &[0; 41], &[41]).unwrap();
+        assert_close(value.data(), &[39.0 / 41.0], 1e-6);
+        let gradients = value.backward().unwrap();
+        assert_close(
+            gradients.get(&leaves[1]).unwrap().values(),
+            &[-40.0 / 41.0, 0.0, 0.0, 40.0 / 41.0],
+            1e-6,
+        );
+    }
+
+    #[test]
+    fn the_bits_do_not_depend_on_the_threads() {
+        let lengths: Vec<usize> = (0..32).map(|text| text * 7 % 20).collect();
+        let tokens: usize = lengths.iter().sum();
+        let gold: Vec<u32> = (0..tokens as u32).map(|token| token * 31 % 73).collect();
+        let inputs = inputs(tokens, 73);
+        assert_same_on_threads(|| {
+            let leaves: Vec<Tensor> = inputs.iter().map(Tensor::leaf).collect();
+            let value = loss(&leaves, &Forbidden::new(73), &gold, &lengths).unwrap();
+            let mut results = vec![value.data().to_vec()];
+            let gradients = value.backward().unwrap();
+            results.extend(leaves.iter().map(|leaf| gradients.get(leaf).unwrap().values().to_vec()));
+            results
+        });
+    }
+}

@@ -1,0 +1,121 @@
+use rayon::prelude::*;
+
+use super::{Chain, CrfWeights, no_sequence, rows_of};
+use crate::{Offsets, Result, Tensor};
+
+/// The tag sequence of highest score for each text, packed: `[tokens]` tags. Where sequences tie, the lowest tag wins,
+/// decided from the last token to the first.
+///
+/// ```text
+/// δ_1(j) = s(j) + e_1(j)     δ_t(j) = e_t(j) + max_i (δ_{t−1}(i) + A(i,j))     y_n = argmax_j (δ_n(j) + z(j))
+/// ```
+///
+/// Viterbi, *Error Bounds for Convolutional Codes*, IEEE Transactions on Information Theory 13(2), 1967.
+///
+/// # Errors
+/// The shapes do not fit together, every tag sequence of a text is forbidden, or its emissions are not finite.
+pub fn viterbi(emissions: &Tensor, weights: &CrfWeights<'_>, offsets: &Offsets) -> Result<Vec<u32>> {
+    const NAME: &str = "viterbi";
+    let chain = Chain::new(emissions, weights, offsets, NAME)?;
+    let texts: Vec<Vec<u32>> = (0..offsets.segments())
+        .into_par_iter()
+        .map(|text| {
+            let emissions = rows_of(emissions, offsets, text);
+            best_sequence(&chain, emissions).ok_or_else(|| no_sequence(NAME, text, emissions))
+        })
+        .collect::<Result<_>>()?;
+    Ok(texts.concat())
+}
+
+fn best_sequence(chain: &Chain, emissions: &[f32]) -> Option<Vec<u32>> {
+    let tags = chain.tags;
+    let mut rows = emissions.chunks_exact(tags);
+    let Some(first) = rows.next() else { return Some(Vec::new()) };
+    let mut scores: Vec<f64> =
+        first.iter().zip(&chain.start).map(|(&e, start)| f64::from(e) + start).collect();
+    let mut came_from = vec![0u32; emissions.len()];
+    for (row, came_from) in rows.zip(came_from.chunks_exact_mut(tags).skip(1)) {
+        let mut best = vec![f64::NEG_INFINITY; tags];
+        for (from, (score, weights)) in scores.iter().zip(chain.transitions.chunks_exact(tags)).enumerate() {
+            for ((best, came_from), weight) in best.iter_mut().zip(&mut *came_from).zip(weights) {
+                if score + weight > *best {
+                    *best = score + weight;
+                    *came_from = from as u32;
+                }
+            }
+        }
+        scores = best.iter().zip(row).map(|(best, &e)| best + f64::from(e)).collect();
+    }
+    scores.iter_mut().zip(&chain.end).for_each(|(score, end)| *score += end);
+    let mut tag = first_maximum(&scores)?;
+    let mut sequence = vec![0; emissions.len() / tags];
+    for (place, came_from) in sequence.iter_mut().zip(came_from.chunks_exact(tags)).rev() {
+        *place = tag;
+        tag = came_from[tag as usize];
+    }
+    Some(sequence)
+}
+
+/// Where the first of the greatest scores stands; `None` where all are −∞.
+fn first_maximum(scores: &[f64]) -> Option<u32> {
+    let mut best = (None, f64::NEG_INFINITY);
+    for (tag, &score) in scores.iter().enumerate() {
+        if score > best.1 {
+            best = (Some(tag as u32), score);
+        }
+    }
+    best.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference::{Problem, problems};
+    use super::*;
+    use crate::ops::{Forbidden, crf_marginals};
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(192))]
+        /// Small integers: many sequences tie, and f64 adds them exactly.
+        #[test]
+        fn the_best_of_all_sequences_is_found(problem in problems((-2i8..3).prop_map(f32::from))) {
+            let found = viterbi(&problem.emissions(), &problem.weights(), &problem.offsets());
+            match problem.best_sequences() {
+                Some(expected) => prop_assert_eq!(found.unwrap(), expected),
+                None => prop_assert!(found.unwrap_err().to_string().contains("every tag sequence")),
+            }
+        }
+    }
+
+    #[test]
+    fn a_forbidden_step_is_not_taken_however_good_it_looks() {
+        // Greedily 0 then 1; without that step the best is 1, 1, and without the start 1 it is 0, 0.
+        let emissions = vec![5.0, 0.0, 0.0, 9.0];
+        let decode = |forbidden: Forbidden| {
+            let problem = Problem::with_zero_weights(emissions.clone(), &[2], forbidden);
+            viterbi(&problem.emissions(), &problem.weights(), &problem.offsets()).unwrap()
+        };
+        assert_eq!(decode(Forbidden::new(2)), [0, 1]);
+        assert_eq!(decode(Forbidden::new(2).forbid(0, 1)), [1, 1]);
+        assert_eq!(decode(Forbidden::new(2).forbid(0, 1).forbid_start(1)), [0, 0]);
+    }
+
+    #[test]
+    fn a_text_without_any_sequence_is_named() {
+        let forbidden = Forbidden::new(2).forbid(0, 0).forbid(0, 1).forbid(1, 0).forbid(1, 1);
+        let problem = Problem::with_zero_weights(vec![0.0; 6], &[1, 0, 2], forbidden);
+        let error =
+            viterbi(&problem.emissions(), &problem.weights(), &problem.offsets()).unwrap_err().to_string();
+        assert_eq!(error, "viterbi: text 2: every tag sequence is forbidden");
+    }
+
+    #[test]
+    fn emissions_that_are_not_finite_are_named() {
+        let problem = Problem::with_zero_weights(vec![f32::NAN; 4], &[2], Forbidden::new(2));
+        let error =
+            viterbi(&problem.emissions(), &problem.weights(), &problem.offsets()).unwrap_err().to_string();
+        assert_eq!(error, "viterbi: text 0: there are emissions that are not finite");
+        let marginals = crf_marginals(&problem.emissions(), &problem.weights(), &problem.offsets());
+        assert!(marginals.unwrap_err().to_string().contains("not finite"));
+    }
+}

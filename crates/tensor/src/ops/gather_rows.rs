@@ -1,0 +1,97 @@
+//! Chosen rows of a matrix, such as the first token of each word; a row may be chosen several times.
+//!
+//! ```text
+//! A [rows, columns]   indices [n]   →   Y [n, columns]
+//! Y_p = A_{index_p}                     dA_r = Σ_{p : index_p = r} dY_p
+//! ```
+//!
+//! Kept for the backward: the indices.
+
+use crate::ops::embedding::sum_by_row;
+use crate::parallel::for_each_row_block;
+use crate::{Buffer, Gradient, Ids, Operation, Result, Tensor};
+
+/// The rows of `a` `[rows, columns]` that `indices` name, in their order: `[indices, columns]`.
+///
+/// # Errors
+/// An index is not below the number of rows.
+pub fn gather_rows(a: &Tensor, indices: &Ids) -> Result<Tensor> {
+    let (rows, columns) = a.rows_columns();
+    indices.check_below(rows, "gather_rows")?;
+    let y = Buffer::new(copy_rows(a, indices), &[indices.len(), columns])?;
+    Ok(y.recorded(GatherRows { a: a.clone(), indices: indices.clone() }))
+}
+
+/// The rows named, one after another; the indices must have been checked.
+pub(super) fn copy_rows(a: &Tensor, indices: &Ids) -> Vec<f32> {
+    let (_, columns) = a.rows_columns();
+    let mut y = vec![0.0; indices.len() * columns];
+    for_each_row_block(&mut y, columns, |first, block| {
+        for (row, &index) in block.chunks_exact_mut(columns).zip(&indices.as_slice()[first..]) {
+            row.copy_from_slice(a.row(index as usize));
+        }
+    });
+    y
+}
+
+struct GatherRows {
+    a: Tensor,
+    indices: Ids,
+}
+
+impl Operation for GatherRows {
+    fn name(&self) -> &'static str {
+        "gather_rows"
+    }
+
+    fn inputs(&self) -> Vec<&Tensor> {
+        vec![&self.a]
+    }
+
+    fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
+        let (rows, _) = self.a.rows_columns();
+        let dense = Gradient::Rows(sum_by_row(&self.indices, gradient, rows)?).to_dense();
+        Ok(vec![Some(dense.constant_view(0, self.a.shape()).into())])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_same_on_threads, check_gradients, sample};
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        for (shape, indices) in
+            [(vec![1, 1], vec![0, 0]), (vec![4, 3], vec![3, 0, 3]), (vec![2, 2, 2], vec![1, 2])]
+        {
+            let indices = Ids::from(indices);
+            check_gradients(&[sample(&shape, 1)], |t| gather_rows(&t[0], &indices));
+        }
+    }
+
+    #[test]
+    fn all_rows_in_their_order_are_the_matrix() {
+        let a = sample(&[7, 3], 1);
+        assert_eq!(gather_rows(&a, &Ids::from((0..7).collect::<Vec<_>>())).unwrap().data(), a.data());
+    }
+
+    #[test]
+    fn an_index_out_of_bounds_is_named() {
+        let error = gather_rows(&Tensor::zeros(&[2, 3]), &Ids::from(vec![2])).unwrap_err().to_string();
+        assert_eq!(error, "gather_rows: id 2 at position 0 is not below 2");
+    }
+
+    #[test]
+    fn the_bits_do_not_depend_on_the_threads() {
+        let a = sample(&[600, 65], 1);
+        let indices = Ids::from((0..900u32).map(|i| i * 7 % 600).collect::<Vec<_>>());
+        assert_same_on_threads(|| {
+            let leaf = a.leaf();
+            let y = gather_rows(&leaf, &indices).unwrap();
+            let values = y.data().to_vec();
+            let gradients = y.backward_from(sample(&[900, 65], 2)).unwrap();
+            vec![values, gradients.get(&leaf).unwrap().values().to_vec()]
+        });
+    }
+}

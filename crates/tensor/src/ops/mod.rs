@@ -1,0 +1,41 @@
+//! The operations: each a file with its formula, forward and backward side by side, and its tests.
+
+mod activation;
+mod arithmetic;
+mod binary_cross_entropy;
+mod concatenate;
+mod crf;
+mod cross_entropy;
+mod dropout;
+mod embedding;
+mod gather_rows;
+mod layer_norm;
+mod linear;
+mod matrix_product;
+mod mean_squared_error;
+mod segment;
+mod self_attention;
+mod softmax;
+mod task_attention;
+mod view;
+mod window;
+
+pub use activation::{gelu, relu, sigmoid, tanh};
+pub use arithmetic::{add, multiply, scale, sum};
+pub use binary_cross_entropy::binary_cross_entropy;
+pub use concatenate::{concatenate_columns, concatenate_rows};
+pub use crf::{CrfWeights, Forbidden, crf_loss, crf_marginals, viterbi};
+pub use cross_entropy::{CrossEntropy, IGNORED, cross_entropy};
+pub use dropout::dropout;
+pub use embedding::embedding;
+pub use gather_rows::gather_rows;
+pub use layer_norm::layer_norm;
+pub use linear::linear;
+pub use matrix_product::{Side, matrix_product};
+pub use mean_squared_error::mean_squared_error;
+pub use segment::{segment_mean, segment_softmax, segment_sum};
+pub use self_attention::self_attention;
+pub use softmax::{log_softmax, softmax};
+pub use task_attention::{TaskAttention, task_attention};
+pub use view::{reshape, rows};
+pub use window::window;

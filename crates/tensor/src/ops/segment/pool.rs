@@ -1,0 +1,156 @@
+//! The sum or the mean of each segment's rows.
+//!
+//! ```text
+//! X [rows, width]   →   Y [segments, width]
+//! sum    Y_s = Σ_{i ∈ s} X_i            dX_i = dY_s
+//! mean   Y_s = Σ_{i ∈ s} X_i / |s|      dX_i = dY_s / |s|
+//! ```
+//!
+//! An empty segment gives zeros. Kept for the backward: the offsets.
+
+use crate::parallel::{for_each_row_block, for_each_segment};
+use crate::vector::add_scaled;
+use crate::{Buffer, Gradient, Offsets, Operation, Result, Tensor};
+
+/// The sum of each segment's rows, `[segments, width]` of x `[rows, width]`; zeros for an empty segment.
+///
+/// # Errors
+/// The offsets do not cover the rows of x.
+pub fn segment_sum(x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
+    pool(x, offsets, Pooling::Sum)
+}
+
+/// The mean of each segment's rows, `[segments, width]` of x `[rows, width]`; zeros for an empty segment.
+///
+/// # Errors
+/// The offsets do not cover the rows of x.
+///
+/// ```
+/// # use polytask_tensor::{Offsets, Tensor, ops::segment_mean};
+/// let x = Tensor::new(vec![1.0, 2.0, 6.0], &[3, 1])?;
+/// assert_eq!(segment_mean(&x, &Offsets::from_lengths([1, 2]))?.data(), [1.0, 4.0]);
+/// # Ok::<(), polytask_tensor::Error>(())
+/// ```
+pub fn segment_mean(x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
+    pool(x, offsets, Pooling::Mean)
+}
+
+#[derive(Clone, Copy)]
+enum Pooling {
+    Sum,
+    Mean,
+}
+
+impl Pooling {
+    fn name(self) -> &'static str {
+        match self {
+            Pooling::Sum => "segment_sum",
+            Pooling::Mean => "segment_mean",
+        }
+    }
+
+    /// What each of a segment's `rows` rows weighs.
+    fn weight(self, rows: usize) -> f32 {
+        match self {
+            Pooling::Sum => 1.0,
+            Pooling::Mean => 1.0 / rows as f32,
+        }
+    }
+}
+
+fn pool(x: &Tensor, offsets: &Offsets, pooling: Pooling) -> Result<Tensor> {
+    let (rows, width) = x.rows_columns();
+    offsets.check_rows(rows, pooling.name())?;
+    let mut y = vec![0.0; offsets.segments() * width];
+    for_each_row_block(&mut y, width, |first, block| {
+        for (s, sum) in block.chunks_exact_mut(width).enumerate() {
+            let range = offsets.range(first + s);
+            let weight = pooling.weight(range.len());
+            range.for_each(|i| add_scaled(sum, weight, x.row(i)));
+        }
+    });
+    let operation = Pool { x: x.clone(), offsets: offsets.clone(), pooling };
+    Ok(Buffer::new(y, &[offsets.segments(), width])?.recorded(operation))
+}
+
+struct Pool {
+    x: Tensor,
+    offsets: Offsets,
+    pooling: Pooling,
+}
+
+impl Operation for Pool {
+    fn name(&self) -> &'static str {
+        self.pooling.name()
+    }
+
+    fn inputs(&self) -> Vec<&Tensor> {
+        vec![&self.x]
+    }
+
+    fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
+        let (_, width) = self.x.rows_columns();
+        let mut dx = vec![0.0; self.x.len()];
+        for_each_segment(
+            [&mut dx],
+            &self.offsets,
+            |rows| [rows * width],
+            |segment, range, [dx]| {
+                let weight = self.pooling.weight(range.len());
+                dx.chunks_exact_mut(width.max(1))
+                    .for_each(|dx| add_scaled(dx, weight, gradient.row(segment)));
+            },
+        );
+        Ok(vec![Some(Tensor::new(dx, self.x.shape())?.into())])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, assert_same_on_threads, check_gradients, sample};
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        for lengths in [&[1][..], &[3], &[0, 1, 4, 0, 2, 0]] {
+            let offsets = Offsets::from_lengths(lengths.iter().copied());
+            for width in [1, 5] {
+                let x = [sample(&[offsets.rows(), width], 1)];
+                check_gradients(&x, |t| segment_sum(&t[0], &offsets));
+                check_gradients(&x, |t| segment_mean(&t[0], &offsets));
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_segment_gives_zeros() {
+        let x = Tensor::new(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[3, 2]).unwrap();
+        let offsets = Offsets::from_lengths([2, 0, 1]);
+        assert_close(segment_sum(&x, &offsets).unwrap().data(), &[4.0, 6.0, 0.0, 0.0, 5.0, 6.0], 0.0);
+        assert_close(segment_mean(&x, &offsets).unwrap().data(), &[2.0, 3.0, 0.0, 0.0, 5.0, 6.0], 0.0);
+        assert_eq!(
+            segment_mean(&Tensor::zeros(&[0, 2]), &Offsets::from_lengths([])).unwrap().shape(),
+            [0, 2]
+        );
+    }
+
+    #[test]
+    fn offsets_that_do_not_fit_are_refused() {
+        let error =
+            segment_mean(&Tensor::zeros(&[5, 3]), &Offsets::from_lengths([4])).unwrap_err().to_string();
+        assert_eq!(error, "segment_mean: the offsets cover 4 rows, the input has 5");
+    }
+
+    #[test]
+    fn the_bits_do_not_depend_on_the_threads() {
+        let offsets = Offsets::from_lengths((0..500).map(|i| i % 7));
+        let x = sample(&[offsets.rows(), 65], 1);
+        assert_same_on_threads(|| {
+            let leaf = x.leaf();
+            let y = segment_mean(&leaf, &offsets).unwrap();
+            let values = y.data().to_vec();
+            let gradients = y.backward_from(sample(&[500, 65], 2)).unwrap();
+            vec![values, gradients.get(&leaf).unwrap().values().to_vec()]
+        });
+    }
+}

@@ -1,0 +1,168 @@
+use super::self_attention;
+use crate::testing::{assert_close, assert_same_on_threads, check_gradients, sample};
+use crate::{Offsets, RandomKey, Result, Tensor};
+
+const KEY: RandomKey = RandomKey { seed: 1, stream: 2 };
+
+fn query_key_value(shape: &[usize]) -> [Tensor; 3] {
+    [1, 2, 3].map(|stream| sample(shape, stream))
+}
+
+fn attend(
+    t: &[Tensor],
+    offsets: &Offsets,
+    heads: usize,
+    dropout: Option<(f32, RandomKey)>,
+) -> Result<Tensor> {
+    self_attention(&t[0], &t[1], &t[2], offsets, heads, dropout)
+}
+
+#[test]
+fn gradients_agree_with_differences() {
+    for lengths in [&[2][..], &[1, 5], &[0, 3, 1, 0, 6, 2]] {
+        let offsets = Offsets::from_lengths(lengths.iter().copied());
+        for (heads, width) in [(1, 1), (1, 5), (3, 3), (2, 8)] {
+            let inputs = query_key_value(&[offsets.rows(), width]);
+            check_gradients(&inputs, |t| attend(t, &offsets, heads, None));
+            check_gradients(&inputs, |t| attend(t, &offsets, heads, Some((0.3, KEY))));
+        }
+    }
+}
+
+/// A text of one token has one weight, 1: its output is its value, and only that has a gradient.
+#[test]
+fn a_token_alone_reads_itself() {
+    let [query, key, value] = query_key_value(&[3, 4]).map(|tensor| tensor.leaf());
+    let output = self_attention(&query, &key, &value, &Offsets::from_lengths([1, 1, 1]), 2, None).unwrap();
+    assert_eq!(output.data(), value.data());
+    let gradient = sample(&[3, 4], 4);
+    let gradients = output.backward_from(gradient.clone()).unwrap();
+    assert_eq!(gradients.get(&value).unwrap().values(), gradient.data());
+    assert_eq!(gradients.get(&query).unwrap().values(), [0.0; 12]);
+}
+
+/// PyTorch 2.15 in f64, `torch.nn.functional.scaled_dot_product_attention` of each text alone, rounded to six places:
+///
+/// ```text
+/// def ramp(shift): return ((((torch.arange(40) + shift) * 7) % 13).double() / 4 - 1.5).reshape(10, 4)
+/// q, k, v = [ramp(shift).requires_grad_() for shift in (0, 3, 5)]
+/// heads = lambda x, start, n: x[start:start + n].reshape(n, 2, 2).transpose(0, 1)
+/// output = torch.cat([scaled_dot_product_attention(*[heads(x, start, n) for x in (q, k, v)])
+///                     .transpose(0, 1).reshape(n, 4) for start, n in ((0, 1), (1, 2), (3, 7))])
+/// output.backward(ramp(8))
+/// ```
+#[test]
+fn agrees_with_pytorch_on_packed_texts() {
+    let ramp = |shift: usize| {
+        let values = (shift..shift + 40).map(|i| ((i * 7) % 13) as f32 / 4.0 - 1.5).collect();
+        Tensor::new(values, &[10, 4]).unwrap()
+    };
+    let leaves = [0, 3, 5].map(|shift| ramp(shift).leaf());
+    let output = attend(&leaves, &Offsets::from_lengths([1, 2, 7]), 2, None).unwrap();
+    // Half a unit of the sixth place, and a few roundings of f32.
+    assert_close(output.data(), &OUTPUT, 2e-6);
+    let gradients = output.backward_from(ramp(8)).unwrap();
+    for (leaf, expected) in leaves.iter().zip([D_QUERY, D_KEY, D_VALUE]) {
+        assert_close(gradients.get(leaf).unwrap().values(), &expected, 2e-6);
+    }
+}
+
+#[test]
+fn texts_together_equal_texts_alone() {
+    let lengths = [4, 0, 70, 1];
+    let inputs = query_key_value(&[75, 6]);
+    let together = attend(&inputs, &Offsets::from_lengths(lengths), 3, None).unwrap();
+    for text in Offsets::from_lengths(lengths).iter() {
+        let alone = inputs.each_ref().map(|x| crate::ops::rows(x, text.clone()).unwrap());
+        let alone = attend(&alone, &Offsets::from_lengths([text.len()]), 3, None).unwrap();
+        assert_eq!(alone.data(), &together.data()[text.start * 6..text.end * 6]);
+    }
+}
+
+/// With values of 1 and equal weights, a row's output is the share of weights kept, grown by 1 / (1 − p).
+#[test]
+fn the_share_dropped_is_as_promised() {
+    let (zeros, ones) = (Tensor::zeros(&[200, 4]), Tensor::full(&[200, 4], 1.0));
+    let offsets = Offsets::from_lengths([200]);
+    let output = self_attention(&zeros, &zeros, &ones, &offsets, 2, Some((0.3, KEY))).unwrap();
+    let mean = |head: usize| output.data().chunks(4).map(|row| f64::from(row[head * 2])).sum::<f64>() / 200.0;
+    // 40,000 draws a head: the standard error is 0.0033.
+    assert!((mean(0) - 1.0).abs() < 0.015 && (mean(1) - 1.0).abs() < 0.015, "{} {}", mean(0), mean(1));
+    // A row has 200 draws: two heads, two rows of the same draws would agree.
+    assert_ne!(output.row(0)[0], output.row(0)[2]);
+    assert!(output.data().chunks(4).any(|row| row[0] != output.row(0)[0]));
+}
+
+#[test]
+fn the_mask_depends_on_key_head_and_position_alone() {
+    let inputs = query_key_value(&[9, 4]);
+    let others = [&inputs[0], &inputs[1], &inputs[2]].map(|x| crate::ops::rows(x, 0..5).unwrap());
+    let long = attend(&inputs, &Offsets::from_lengths([5, 4]), 2, Some((0.5, KEY))).unwrap();
+    let short = attend(&others, &Offsets::from_lengths([5]), 2, Some((0.5, KEY))).unwrap();
+    assert_eq!(short.data(), &long.data()[..20]);
+    let other_key = RandomKey { stream: 3, ..KEY };
+    let other = attend(&others, &Offsets::from_lengths([5]), 2, Some((0.5, other_key))).unwrap();
+    assert_ne!(short.data(), other.data());
+}
+
+#[test]
+fn no_text_is_no_fault() {
+    let x = Tensor::zeros(&[0, 4]);
+    assert_eq!(self_attention(&x, &x, &x, &Offsets::from_lengths([]), 2, None).unwrap().shape(), [0, 4]);
+    assert_eq!(self_attention(&x, &x, &x, &Offsets::from_lengths([0, 0]), 2, None).unwrap().shape(), [0, 4]);
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let (x, other, offsets) = (Tensor::zeros(&[4, 6]), Tensor::zeros(&[4, 5]), Offsets::from_lengths([4]));
+    let message = |value, offsets, heads, probability| {
+        self_attention(&x, &x, value, offsets, heads, Some((probability, KEY))).unwrap_err().to_string()
+    };
+    assert_eq!(message(&other, &offsets, 2, 0.1), "self_attention: query is [4, 6], value [4, 5]");
+    assert_eq!(message(&x, &offsets, 4, 0.1), "self_attention: 4 heads do not divide a width of 6");
+    assert_eq!(message(&x, &offsets, 0, 0.1), "self_attention: 0 heads do not divide a width of 6");
+    let expected = "self_attention: the probability of dropout must lie in [0, 1); found 1";
+    assert_eq!(message(&x, &offsets, 2, 1.0), expected);
+    let expected = "self_attention: the offsets cover 3 rows, the input has 4";
+    assert_eq!(message(&x, &Offsets::from_lengths([3]), 2, 0.1), expected);
+}
+
+#[test]
+fn the_bits_do_not_depend_on_the_threads() {
+    // The last text is long enough for its matrix products to be split as well.
+    let offsets = Offsets::from_lengths((0..40).map(|i| i % 19).chain([130]));
+    let inputs = query_key_value(&[offsets.rows(), 64]);
+    assert_same_on_threads(|| {
+        let leaves = inputs.each_ref().map(Tensor::leaf);
+        let output = attend(&leaves, &offsets, 2, Some((0.1, KEY))).unwrap();
+        let mut results = vec![output.data().to_vec()];
+        let gradients = output.backward_from(sample(&[offsets.rows(), 64], 4)).unwrap();
+        results.extend(leaves.iter().map(|leaf| gradients.get(leaf).unwrap().values().to_vec()));
+        results
+    });
+}
+
+const OUTPUT: [f32; 40] = [
+    0.75, -0.75, 1.0, -0.5, -0.064273, -0.011041, -0.863896, 0.429799, -0.30624, 0.032953, -0.51928,
+    0.367142, 0.471525, -0.426665, 0.219453, -0.51337, 0.606242, -0.3793, 0.086686, -0.313125, 0.743562,
+    -0.334238, -0.123551, -0.128309, 0.865937, -0.300571, -0.571481, 0.725396, -0.652867, 0.312763,
+    -0.544725, 0.821576, -0.492043, 0.128696, -0.515993, 0.90297, -0.329204, -0.117349, 0.256268, -0.608877,
+];
+const D_QUERY: [f32; 40] = [
+    0.0, 0.0, 0.0, 0.0, -0.066162, -0.066162, 0.308023, -0.056004, -0.162849, -0.162849, 0.924793, -0.168144,
+    0.543199, -0.332375, 0.044801, -0.372685, 0.672673, -0.2559, 0.110557, 0.511754, -0.56215, 0.271253,
+    0.18404, 0.545961, -0.297091, 0.183792, -0.304702, 0.537586, -0.433176, -0.081447, 0.223744, -0.492628,
+    0.435937, 0.196932, 0.213628, -0.332096, 0.452847, 0.176743, 0.081995, -0.379653,
+];
+const D_KEY: [f32; 40] = [
+    0.0, 0.0, 0.0, 0.0, -0.295173, 0.506365, -0.168078, 0.616441, 0.295173, -0.506365, 0.168078, -0.616441,
+    0.074674, -0.068508, 0.006197, 0.01925, 0.175538, -0.349864, 0.156723, -0.223647, -0.035082, 0.766098,
+    -0.08245, -0.031795, -0.042308, -0.070338, -0.27886, -0.035681, -0.083641, -0.168701, -0.49223, 0.054028,
+    -0.150685, -0.175712, 0.738239, 0.070651, 0.061503, 0.067025, -0.047619, 0.147193,
+];
+const D_VALUE: [f32; 40] = [
+    -0.5, 1.25, -0.25, 1.5, 0.217047, -1.217219, 0.234388, -0.374789, 0.282953, -1.282781, 0.765612,
+    -1.625211, 0.176581, 0.024529, -0.017934, -0.324521, 0.196987, -0.118779, 0.029455, -0.477147, 0.250809,
+    -0.269643, 0.377725, -0.15388, 0.507078, 0.059305, 0.04153, -0.036366, 0.141807, 0.242811, -0.210592,
+    0.062572, -0.201477, 0.465276, -0.426481, 0.162135, 0.178216, 0.096501, -0.043704, -0.232794,
+];

@@ -1,0 +1,186 @@
+//! Each row as probabilities, or as their logarithms; over the last dimension.
+//!
+//! ```text
+//! X [rows, columns]   →   Y [rows, columns]
+//! softmax       Y = exp(X − max) / Σ exp(X − max)          dX = Y ⊙ (dY − Σ_columns dY ⊙ Y)
+//! log_softmax   Y = X − max − log Σ exp(X − max)           dX = dY − exp(Y) Σ_columns dY
+//! ```
+//!
+//! The maximum of each row is taken off first, so that no exponential overflows. Kept for the backward: nothing, it
+//! reads Y.
+
+use crate::exponential::{exp, exp_shifted_in_place};
+use crate::lanes;
+use crate::parallel::for_each_row_block;
+use crate::{Buffer, Gradient, Operation, Result, Tensor};
+
+/// The softmax of each row of x, of x's shape. A logit of −∞ has probability 0; a row of nothing else is NaN.
+pub fn softmax(x: &Tensor) -> Result<Tensor> {
+    let y = map_rows(x, softmax_in_place);
+    Ok(Buffer::new(y, x.shape())?.recorded(Softmax { x: x.clone() }))
+}
+
+/// The logarithm of the softmax of each row of x, of x's shape; precise also where the probability is nearly 0.
+pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
+    let y = map_rows(x, |row| {
+        let max = lanes::max(row);
+        let log_sum = lanes::sum(row, |value| exp(value - max)).ln();
+        row.iter_mut().for_each(|value| *value = *value - max - log_sum);
+    });
+    Ok(Buffer::new(y, x.shape())?.recorded(LogSoftmax { x: x.clone() }))
+}
+
+/// One row of logits to probabilities. Returns the maximum m and Σ exp(x − m), before the division.
+pub(crate) fn softmax_in_place(row: &mut [f32]) -> (f32, f32) {
+    let max = lanes::max(row);
+    exp_shifted_in_place(row, max);
+    let sum = lanes::sum(row, |value| value);
+    row.iter_mut().for_each(|value| *value /= sum);
+    (max, sum)
+}
+
+fn map_rows<T>(x: &Tensor, work: impl Fn(&mut [f32]) -> T + Sync) -> Vec<f32> {
+    let (_, columns) = x.rows_columns();
+    let mut y = x.data().to_vec();
+    for_each_row_block(&mut y, columns, |_, block| {
+        for row in block.chunks_exact_mut(columns) {
+            work(row);
+        }
+    });
+    y
+}
+
+/// dX of each row from the rows of Y and dY.
+fn backward_rows(
+    y: &Tensor,
+    dy: &Tensor,
+    work: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
+) -> Result<Gradient> {
+    let (_, columns) = y.rows_columns();
+    let mut dx = vec![0.0; y.len()];
+    for_each_row_block(&mut dx, columns, |first_row, block| {
+        for (i, dx) in block.chunks_exact_mut(columns).enumerate() {
+            work(y.row(first_row + i), dy.row(first_row + i), dx);
+        }
+    });
+    Ok(Tensor::new(dx, y.shape())?.into())
+}
+
+/// dx = y ⊙ (dy − Σ dy ⊙ y), one row.
+pub(crate) fn softmax_backward_row(y: &[f32], dy: &[f32], dx: &mut [f32]) {
+    let dot = lanes::sum_pairs(y, dy, |y, dy| y * dy);
+    dx.iter_mut().zip(y).zip(dy).for_each(|((dx, y), dy)| *dx = y * (dy - dot));
+}
+
+struct Softmax {
+    x: Tensor,
+}
+
+impl Operation for Softmax {
+    fn name(&self) -> &'static str {
+        "softmax"
+    }
+
+    fn inputs(&self) -> Vec<&Tensor> {
+        vec![&self.x]
+    }
+
+    fn backward(&self, output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
+        Ok(vec![Some(backward_rows(output, gradient, softmax_backward_row)?)])
+    }
+}
+
+struct LogSoftmax {
+    x: Tensor,
+}
+
+impl Operation for LogSoftmax {
+    fn name(&self) -> &'static str {
+        "log_softmax"
+    }
+
+    fn inputs(&self) -> Vec<&Tensor> {
+        vec![&self.x]
+    }
+
+    fn backward(&self, output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
+        let dx = backward_rows(output, gradient, |y, dy, dx| {
+            let sum = lanes::sum(dy, |dy| dy);
+            dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), dy)| *dx = dy - exp(y) * sum);
+        })?;
+        Ok(vec![Some(dx)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, assert_same_on_threads, check_gradients, sample};
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        for shape in [[1, 7], [5, 2], [9, 17]] {
+            check_gradients(&[sample(&shape, 1)], |t| softmax(&t[0]));
+            check_gradients(&[sample(&shape, 1)], |t| log_softmax(&t[0]));
+        }
+        check_gradients(&[sample(&[4], 1)], |t| softmax(&t[0]));
+    }
+
+    #[test]
+    fn a_single_column_is_certain_and_has_no_slope() {
+        let x = sample(&[6, 1], 1).leaf();
+        let y = softmax(&x).unwrap();
+        assert_eq!(y.data(), [1.0; 6]);
+        assert_eq!(y.backward_from(sample(&[6, 1], 2)).unwrap().get(&x).unwrap().values(), [0.0; 6]);
+        assert_eq!(log_softmax(&x).unwrap().data(), [0.0; 6]);
+    }
+
+    /// PyTorch 2.15, `torch.softmax` and `log_softmax` in f64.
+    #[test]
+    fn agrees_with_torch_at_extreme_logits() {
+        let infinite = f32::NEG_INFINITY;
+        let x = [1.0, 2.0, 3.0, -1.0, 0.5, infinite, 0.0, 100.0, -200.0, -201.0, -202.0, -203.0];
+        let x = Tensor::new(x.to_vec(), &[3, 4]).unwrap();
+        let expected = [
+            [0.08894682, 0.24178252, 0.657233, 0.012037643],
+            [0.0, 0.0, 0.0, 1.0],
+            [0.6439143, 0.23688282, 0.08714432, 0.032058604],
+        ];
+        assert_close(softmax(&x).unwrap().data(), expected.as_flattened(), 2e-7);
+        let y = log_softmax(&x).unwrap();
+        assert_close(y.row(0), &[-2.4197166, -1.4197166, -0.41971666, -4.419717], 2e-7);
+        assert_eq!(y.row(1), [-99.5, infinite, -100.0, 0.0]);
+        assert_close(y.row(2), &[-0.4401897, -1.4401897, -2.4401896, -3.4401896], 2e-7);
+    }
+
+    #[test]
+    fn rows_sum_to_one_and_a_common_shift_changes_nothing() {
+        let x = sample(&[20, 33], 1);
+        let y = softmax(&x).unwrap();
+        for row in 0..20 {
+            assert_close(&[y.row(row).iter().sum()], &[1.0], 1e-6);
+        }
+        // A power of two far above the values costs 2⁻²⁴ · 64 of each value.
+        let shifted = Tensor::new(x.data().iter().map(|value| value + 64.0).collect(), &[20, 33]).unwrap();
+        assert_close(softmax(&shifted).unwrap().data(), y.data(), 1e-5);
+    }
+
+    #[test]
+    fn no_values_are_no_fault() {
+        assert_eq!(softmax(&Tensor::zeros(&[0, 3])).unwrap().shape(), [0, 3]);
+        assert_eq!(log_softmax(&Tensor::zeros(&[3, 0])).unwrap().shape(), [3, 0]);
+    }
+
+    #[test]
+    fn the_bits_do_not_depend_on_the_threads() {
+        let (x, dy) = (sample(&[385, 129], 1), sample(&[385, 129], 2));
+        for function in [softmax, log_softmax] {
+            assert_same_on_threads(|| {
+                let x = x.leaf();
+                let y = function(&x).unwrap();
+                let values = y.data().to_vec();
+                vec![values, y.backward_from(dy.clone()).unwrap().get(&x).unwrap().values().to_vec()]
+            });
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Task attention: each task reads a text with queries of its own.
+//!
+//! ```text
+//! X [tokens, width]   β of each task [heads, width]   →   P [tasks · texts, heads · width]
+//! of a text s, a task t and a head h (β, α and x are those of t and h where they stand alone):
+//! l_i = βᵀ x_i     α_i = exp(l_i) / Σ_{j ∈ s} exp(l_j)     P_{t,s,h} = Σ_{i ∈ s} α_i x_i
+//!
+//! dα_i = dP_{t,s,h}ᵀ x_i     dl_i = α_i (dα_i − Σ_{j ∈ s} α_j dα_j)     dβ = Σ_i dl_i x_i
+//! dx_i = Σ_{t,h} (α_i dP_{t,s,h} + dl_i β)
+//! ```
+//!
+//! All queries are one matrix B [tasks · heads, width]: logits, dβ and the last term of dx are matrix products for all
+//! tasks at once. Kept for the backward: X, B, α.
+//!
+//! With one task and one head this is the attention of Yang et al., *Hierarchical Attention Networks*, NAACL 2016,
+//! equations 6 and 7, without its hidden layer.
+
+use crate::matrix::{Matrix, product};
+use crate::ops::segment::{softmax_of_columns, softmax_of_columns_backward};
+use crate::parallel::{for_each_row_block, for_each_segment};
+use crate::vector::add_scaled;
+use crate::{Buffer, Error, Gradient, Offsets, Operation, Result, Tensor};
+
+/// What [`task_attention`] gives.
+#[derive(Clone, Debug)]
+pub struct TaskAttention {
+    /// What each task read of each text, `[tasks · texts, heads · width]`: task t's texts are rows t · texts to
+    /// (t + 1) · texts. Zeros for an empty text.
+    pub pooled: Tensor,
+    /// The weights α, `[tokens, tasks · heads]`, heads of one task side by side; a constant, for showing.
+    pub weights: Tensor,
+}
+
+/// Reads each text of x `[tokens, width]` for each task: the sum of the text's rows, weighted by the softmax of their
+/// products with the task's query. A query is `[heads, width]`, with one number of heads for all tasks; `offsets` are
+/// the texts.
+///
+/// # Errors
+/// There is no query, a query has another shape than `[heads, width]`, or the offsets do not cover the tokens.
+///
+/// ```
+/// # use polytask_tensor::{Offsets, Tensor, ops::task_attention};
+/// let x = Tensor::new(vec![0.0, 0.0, 10.0, 2.0], &[2, 2])?;
+/// let (even, first) = (Tensor::zeros(&[1, 2]), Tensor::new(vec![-9.0, 0.0], &[1, 2])?);
+/// let read = task_attention(&x, &[&even, &first], &Offsets::from_lengths([2]))?;
+/// assert_eq!(read.pooled.row(0), [5.0, 1.0]);
+/// assert!(read.weights.row(0)[1] > 0.999);
+/// # Ok::<(), polytask_tensor::Error>(())
+/// ```
+pub fn task_attention(x: &Tensor, queries: &[&Tensor], offsets: &Offsets) -> Result<TaskAttention> {
+    let heads = check(x, queries, offsets)?;
+    let (tokens, width) = x.rows_columns();
+    let columns = queries.len() * heads;
+    let query_rows: Vec<f32> = queries.iter().flat_map(|query| query.data()).copied().collect();
+
+    let mut weights = vec![0.0; tokens * columns];
+    let transposed = Matrix::new(&query_rows, width).transposed();
+    product(&mut weights, Matrix::new(x.data(), width), transposed, width, columns);
+    for_each_segment(
+        [&mut weights],
+        offsets,
+        |n| [n * columns],
+        |_, _, [rows]| softmax_of_columns(rows, columns),
+    );
+    let weights = Tensor::new(weights, &[tokens, columns])?;
+
+    let pooled =
+        Buffer::new(pool(x, &weights, offsets, heads), &[queries.len() * offsets.segments(), heads * width])?;
+    let operation = Attend {
+        x: x.clone(),
+        queries: queries.iter().map(|&query| query.clone()).collect(),
+        query_rows,
+        weights: weights.clone(),
+        offsets: offsets.clone(),
+    };
+    Ok(TaskAttention { pooled: pooled.recorded(operation), weights })
+}
+
+/// The number of heads.
+fn check(x: &Tensor, queries: &[&Tensor], offsets: &Offsets) -> Result<usize> {
+    let refuse = |message| Err(Error::shape("task_attention", message));
+    let (tokens, width) = x.rows_columns();
+    let Some(heads) = queries.first().map(|query| query.rows_columns().0) else {
+        return refuse("needs the query of at least one task".to_string());
+    };
+    for (task, query) in queries.iter().enumerate() {
+        if query.shape() != [heads, width] {
+            let message =
+                format!("the query of task {task} must be [{heads}, {width}]; found {:?}", query.shape());
+            return refuse(message);
+        }
+    }
+    offsets.check_rows(tokens, "task_attention")?;
+    Ok(heads)
+}
+
+/// P, row after row: of task t and text s, αᵀ [heads, n] times the text's X [n, width].
+fn pool(x: &Tensor, weights: &Tensor, offsets: &Offsets, heads: usize) -> Vec<f32> {
+    let (width, columns, texts) = (x.rows_columns().1, weights.rows_columns().1, offsets.segments());
+    let mut pooled = vec![0.0; columns * texts * width];
+    for_each_row_block(&mut pooled, heads * width, |first, block| {
+        for (i, pooled) in block.chunks_exact_mut(heads * width).enumerate() {
+            let (task, text) = ((first + i) / texts, offsets.range((first + i) % texts));
+            if !text.is_empty() {
+                let weights = Matrix::new(&weights.data()[text.start * columns + task * heads..], columns);
+                let x = Matrix::new(&x.data()[text.start * width..], width);
+                product(pooled, weights.transposed(), x, text.len(), width);
+            }
+        }
+    });
+    pooled
+}
+
+struct Attend {
+    x: Tensor,
+    queries: Vec<Tensor>,
+    /// B, the queries of all tasks one below another.
+    query_rows: Vec<f32>,
+    weights: Tensor,
+    offsets: Offsets,
+}
+
+impl Operation for Attend {
+    fn name(&self) -> &'static str {
+        "task_attention"
+    }
+
+    fn inputs(&self) -> Vec<&Tensor> {
+        std::iter::once(&self.x).chain(&self.queries).collect()
+    }
+
+    fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
+        let (tokens, width) = self.x.rows_columns();
+        let (_, columns) = self.weights.rows_columns();
+        let (d_logits, mut dx) = self.through_the_texts(gradient);
+
+        let mut through_logits = vec![0.0; tokens * width];
+        let rows = Matrix::new(&d_logits, columns);
+        product(&mut through_logits, rows, Matrix::new(&self.query_rows, width), columns, width);
+        add_scaled(&mut dx, 1.0, &through_logits);
+        let mut d_queries = vec![0.0; columns * width];
+        product(&mut d_queries, rows.transposed(), Matrix::new(self.x.data(), width), tokens, width);
+
+        let d_queries = Tensor::new(d_queries, &[columns, width])?;
+        let mut gradients = vec![Some(Tensor::new(dx, self.x.shape())?.into())];
+        gradients.extend(
+            self.queries
+                .iter()
+                .enumerate()
+                .map(|(task, query)| Some(d_queries.constant_view(task * query.len(), query.shape()).into())),
+        );
+        Ok(gradients)
+    }
+}
+
+impl Attend {
+    /// dl `[tokens, tasks · heads]`, and the part of dx that comes from the sum of rows: Σ α_i dP.
+    fn through_the_texts(&self, gradient: &Tensor) -> (Vec<f32>, Vec<f32>) {
+        let (tokens, width) = self.x.rows_columns();
+        let (_, columns) = self.weights.rows_columns();
+        let mut d_logits = vec![0.0; tokens * columns];
+        let mut dx = vec![0.0; tokens * width];
+        let lengths = |n| [n * columns, n * width];
+        for_each_segment([&mut d_logits, &mut dx], &self.offsets, lengths, |index, text, [d_logits, dx]| {
+            let d_pooled = self.of_text(gradient, index);
+            let d_pooled = Matrix::new(&d_pooled, width);
+            let weights = &self.weights.data()[text.start * columns..text.end * columns];
+            let x = Matrix::new(&self.x.data()[text.start * width..], width);
+            product(dx, Matrix::new(weights, columns), d_pooled, columns, width);
+            product(d_logits, x, d_pooled.transposed(), width, columns);
+            softmax_of_columns_backward(weights, d_logits, columns);
+        });
+        (d_logits, dx)
+    }
+
+    /// One text's rows of P or dP, `[tasks · heads, width]`.
+    fn of_text(&self, pooled: &Tensor, text: usize) -> Vec<f32> {
+        let texts = self.offsets.segments();
+        (0..self.queries.len()).flat_map(|task| pooled.row(task * texts + text)).copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{Side, matrix_product, segment_softmax};
+    use crate::testing::{assert_close, assert_same_on_threads, check_gradients, sample};
+
+    /// The pooled rows of tasks whose queries are the last tensors.
+    fn pooled(tensors: &[Tensor], offsets: &Offsets) -> Result<Tensor> {
+        let queries: Vec<&Tensor> = tensors[1..].iter().collect();
+        Ok(task_attention(&tensors[0], &queries, offsets)?.pooled)
+    }
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        for lengths in [&[2][..], &[1, 4], &[0, 3, 1, 0, 7]] {
+            let offsets = Offsets::from_lengths(lengths.iter().copied());
+            for (tasks, heads, width) in [(1, 1, 1), (1, 2, 3), (3, 1, 5), (2, 3, 4)] {
+                let mut inputs = vec![sample(&[offsets.rows(), width], 1)];
+                inputs.extend((0..tasks).map(|task| sample(&[heads, width], 2 + task)));
+                check_gradients(&inputs, |t| pooled(t, &offsets));
+            }
+        }
+    }
+
+    const PYTORCH_POOLED: [f32; 36] = [
+        -0.159884, -0.174111, -0.082961, -0.286791, -0.094794, -0.209868, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
+        0.038859, -0.106377, 0.115782, -0.052671, 0.014608, 0.024252, -0.019624, -0.261773, 0.057299,
+        -0.364991, -0.045919, -0.288068, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.129889, -0.183679, 0.206812,
+        -0.109143, 0.005491, -0.03222,
+    ];
+    const PYTORCH_WEIGHTS: [f32; 20] = [
+        0.447312, 0.653535, 0.219389, 0.780611, 0.552688, 0.346465, 0.780611, 0.219389, 0.316302, 0.528817,
+        0.14797, 0.576173, 0.390815, 0.280347, 0.526494, 0.161932, 0.292883, 0.190836, 0.325536, 0.261896,
+    ];
+
+    /// PyTorch 2.15 in f64, rounded to six places, with x and q (both tasks' queries) as below:
+    ///
+    /// ```text
+    /// texts = [x[0:2], x[2:2], x[2:5]]
+    /// w = [torch.softmax(text @ q.T, 0) for text in texts]
+    /// pooled = torch.stack([a.T @ text for a, text in zip(w, texts)]).reshape(3, 2, 6).transpose(0, 1)
+    /// weights = torch.cat(w)
+    /// ```
+    #[test]
+    fn agrees_with_pytorch() {
+        let x: Vec<f32> = (0..15).map(|i| ((i * 7) % 13) as f32 / 13.0 - 0.5).collect();
+        let x = Tensor::new(x, &[5, 3]).unwrap();
+        let query = |first: usize| {
+            let values = (first..first + 6).map(|i| ((i * 5) % 11) as f32 / 4.0 - 1.0).collect();
+            Tensor::new(values, &[2, 3]).unwrap()
+        };
+        let read = task_attention(&x, &[&query(0), &query(6)], &Offsets::from_lengths([2, 0, 3])).unwrap();
+        // Half a unit of the sixth place, and a few roundings of f32.
+        assert_close(read.pooled.data(), &PYTORCH_POOLED, 2e-6);
+        assert_close(read.weights.data(), &PYTORCH_WEIGHTS, 2e-6);
+    }
+
+    #[test]
+    fn weights_are_the_softmax_of_the_products_and_constant() {
+        let offsets = Offsets::from_lengths([4, 1, 6]);
+        let (x, query) = (sample(&[11, 5], 1), sample(&[3, 5], 2));
+        let read = task_attention(&x.leaf(), &[&query.leaf()], &offsets).unwrap();
+        let logits = matrix_product(&x, Side::Plain, &query, Side::Transposed).unwrap();
+        assert_close(read.weights.data(), segment_softmax(&logits, &offsets).unwrap().data(), 1e-6);
+        assert!(!read.weights.is_tracked());
+        assert!(read.pooled.is_tracked());
+    }
+
+    #[test]
+    fn tasks_together_equal_tasks_alone_and_an_empty_text_gives_zeros() {
+        let offsets = Offsets::from_lengths([3, 0, 5]);
+        let inputs = [sample(&[8, 6], 1), sample(&[2, 6], 2), sample(&[2, 6], 3)];
+        let together = pooled(&inputs, &offsets).unwrap();
+        let first = pooled(&inputs[..2], &offsets).unwrap();
+        let second = pooled(&[inputs[0].clone(), inputs[2].clone()], &offsets).unwrap();
+        assert_close(together.data(), &[first.data(), second.data()].concat(), 1e-6);
+        assert_eq!(together.row(1), [0.0; 12]);
+        assert_eq!(together.row(4), [0.0; 12]);
+    }
+
+    #[test]
+    fn no_text_is_no_fault() {
+        let read =
+            task_attention(&Tensor::zeros(&[0, 3]), &[&sample(&[2, 3], 1)], &Offsets::from_lengths([]))
+                .unwrap();
+        assert_eq!((read.pooled.shape(), read.weights.shape()), (&[0, 6][..], &[0, 2][..]));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let (x, query, offsets) = (sample(&[4, 3], 1), sample(&[2, 3], 2), Offsets::from_lengths([4]));
+        let message =
+            |queries: &[&Tensor], offsets| task_attention(&x, queries, offsets).unwrap_err().to_string();
+        assert_eq!(message(&[], &offsets), "task_attention: needs the query of at least one task");
+        let expected = "task_attention: the query of task 1 must be [2, 3]; found [1, 3]";
+        assert_eq!(message(&[&query, &sample(&[1, 3], 3)], &offsets), expected);
+        let expected = "task_attention: the offsets cover 3 rows, the input has 4";
+        assert_eq!(message(&[&query], &Offsets::from_lengths([3])), expected);
+    }
+
+    #[test]
+    fn the_bits_do_not_depend_on_the_threads() {
+        let offsets = Offsets::from_lengths((0..80).map(|i| i % 37));
+        let inputs = [sample(&[offsets.rows(), 65], 1), sample(&[2, 65], 2), sample(&[2, 65], 3)];
+        assert_same_on_threads(|| {
+            let leaves = inputs.each_ref().map(Tensor::leaf);
+            let pooled = pooled(&leaves, &offsets).unwrap();
+            let mut results = vec![pooled.data().to_vec()];
+            let gradients = pooled.backward_from(sample(&[160, 130], 4)).unwrap();
+            results.extend(leaves.iter().map(|leaf| gradients.get(leaf).unwrap().values().to_vec()));
+            results
+        });
+    }
+}

@@ -1,0 +1,145 @@
+//! Integer tensors: row numbers, and the offsets that cut packed rows into texts.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::{Error, Result};
+
+/// Row numbers or class numbers, one after another; cloning shares them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ids(Arc<[u32]>);
+
+impl Ids {
+    /// The ids in their order.
+    pub fn as_slice(&self) -> &[u32] {
+        &self.0
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Checks that every id is below `bound`.
+    ///
+    /// # Errors
+    /// Names the operation, the first id that is not, and where it stands.
+    pub fn check_below(&self, bound: usize, operation: &'static str) -> Result<()> {
+        match self.0.iter().position(|&id| id as usize >= bound) {
+            None => Ok(()),
+            Some(position) => {
+                let id = self.0[position];
+                Err(Error::shape(operation, format!("id {id} at position {position} is not below {bound}")))
+            }
+        }
+    }
+}
+
+impl From<Vec<u32>> for Ids {
+    fn from(ids: Vec<u32>) -> Self {
+        Self(ids.into())
+    }
+}
+
+impl From<&[u32]> for Ids {
+    fn from(ids: &[u32]) -> Self {
+        Self(ids.into())
+    }
+}
+
+/// Where each segment (a text, a word) of packed rows begins and ends: `[segments + 1]` numbers from 0 on, never
+/// decreasing; segment `s` is rows `offsets[s]..offsets[s + 1]`. Cloning shares them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offsets(Arc<[u32]>);
+
+impl Offsets {
+    /// Offsets as they stand in a packed batch.
+    ///
+    /// # Errors
+    /// They do not start at 0, or decrease somewhere.
+    pub fn new(offsets: &[u32]) -> Result<Self> {
+        match offsets.first() {
+            Some(0) => {}
+            first => return Err(Error::Offsets { position: 0, found: first.copied().unwrap_or(u32::MAX) }),
+        }
+        match offsets.windows(2).position(|pair| pair[1] < pair[0]) {
+            Some(i) => Err(Error::Offsets { position: i + 1, found: offsets[i + 1] }),
+            None => Ok(Self(offsets.into())),
+        }
+    }
+
+    /// Offsets of segments of the given lengths.
+    pub fn from_lengths(lengths: impl IntoIterator<Item = usize>) -> Self {
+        let mut offsets = vec![0u32];
+        let mut end = 0u32;
+        for length in lengths {
+            end += length as u32;
+            offsets.push(end);
+        }
+        Self(offsets.into())
+    }
+
+    /// The number of segments.
+    pub fn segments(&self) -> usize {
+        self.0.len() - 1
+    }
+
+    /// The number of rows of all segments together.
+    pub fn rows(&self) -> usize {
+        self.0[self.0.len() - 1] as usize
+    }
+
+    /// The rows of one segment.
+    pub fn range(&self, segment: usize) -> Range<usize> {
+        self.0[segment] as usize..self.0[segment + 1] as usize
+    }
+
+    /// The rows of each segment in turn.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Range<usize>> + '_ {
+        self.0.windows(2).map(|pair| pair[0] as usize..pair[1] as usize)
+    }
+
+    /// The rows of the longest segment.
+    pub fn longest(&self) -> usize {
+        self.iter().map(|range| range.len()).max().unwrap_or(0)
+    }
+
+    /// Checks that the segments cover exactly `rows` rows.
+    ///
+    /// # Errors
+    /// Names the operation, the rows covered and the rows there are.
+    pub fn check_rows(&self, rows: usize, operation: &'static str) -> Result<()> {
+        if self.rows() == rows {
+            return Ok(());
+        }
+        Err(Error::shape(operation, format!("the offsets cover {} rows, the input has {rows}", self.rows())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_must_start_at_zero_and_never_decrease() {
+        assert!(Offsets::new(&[]).is_err());
+        assert!(Offsets::new(&[1, 2]).is_err());
+        let error = Offsets::new(&[0, 3, 2]).unwrap_err().to_string();
+        assert!(error.contains("found 2 at position 2"), "{error}");
+        let offsets = Offsets::new(&[0, 3, 3, 5]).unwrap();
+        assert_eq!(offsets, Offsets::from_lengths([3, 0, 2]));
+        assert_eq!((offsets.segments(), offsets.rows(), offsets.longest()), (3, 5, 3));
+        assert_eq!(offsets.iter().collect::<Vec<_>>(), [0..3, 3..3, 3..5]);
+    }
+
+    #[test]
+    fn ids_out_of_bounds_are_named() {
+        let error = Ids::from(vec![0, 7, 2]).check_below(5, "embedding").unwrap_err().to_string();
+        assert_eq!(error, "embedding: id 7 at position 1 is not below 5");
+    }
+}

@@ -1,0 +1,295 @@
+//! The tensor: contiguous, row-major `f32` values that remember how they were made.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ndarray::{ArrayD, ArrayViewD, IxDyn};
+
+use crate::autograd::Operation;
+use crate::{Device, Error, Result};
+
+/// Contiguous, row-major `f32` values with a shape.
+///
+/// Cloning shares the values. A tensor is a constant, a leaf whose gradient can be asked for, or the result of a
+/// recorded [`Operation`] on such; the last two are *tracked*.
+#[derive(Clone)]
+pub struct Tensor(Arc<Inner>);
+
+struct Inner {
+    id: u64,
+    device: Device,
+    shape: Vec<usize>,
+    values: Arc<Vec<f32>>,
+    /// First value of this tensor in `values`: a slice of leading rows shares them.
+    start: usize,
+    record: Record,
+}
+
+enum Record {
+    Constant,
+    Leaf,
+    Result(Box<dyn Operation>),
+}
+
+/// Ids grow with time: a result's id is greater than those of its inputs, which is the order of the backward pass.
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Tensor {
+    /// A constant of the given values, row after row.
+    ///
+    /// # Errors
+    /// The number of values is not the product of the shape.
+    pub fn new(values: Vec<f32>, shape: &[usize]) -> Result<Self> {
+        if values.len() != shape.iter().product::<usize>() {
+            return Err(Error::Length { shape: shape.to_vec(), found: values.len() });
+        }
+        Ok(Self::make(Arc::new(values), 0, shape.to_vec(), Record::Constant))
+    }
+
+    /// A constant with one value everywhere.
+    pub fn full(shape: &[usize], value: f32) -> Self {
+        let values = vec![value; shape.iter().product()];
+        Self::make(Arc::new(values), 0, shape.to_vec(), Record::Constant)
+    }
+
+    /// A constant of zeros.
+    pub fn zeros(shape: &[usize]) -> Self {
+        Self::full(shape, 0.0)
+    }
+
+    /// A constant of no dimension.
+    pub fn scalar(value: f32) -> Self {
+        Self::full(&[], value)
+    }
+
+    /// A constant with the values of an array, whatever its memory order.
+    pub fn from_array(array: ArrayViewD<'_, f32>) -> Self {
+        let shape = array.shape().to_vec();
+        Self::make(Arc::new(array.iter().copied().collect()), 0, shape, Record::Constant)
+    }
+
+    /// The values as an array; a tracked tensor must be [detached](Self::detach) first, so that no gradient is
+    /// cut by accident.
+    ///
+    /// # Errors
+    /// The tensor is tracked.
+    pub fn to_array(&self) -> Result<ArrayD<f32>> {
+        if self.is_tracked() {
+            let message = "the tensor is tracked: call detach() before turning it into an array";
+            return Err(Error::Gradient(message.into()));
+        }
+        ArrayD::from_shape_vec(IxDyn(self.shape()), self.data().to_vec())
+            .map_err(|_| Error::Length { shape: self.shape().to_vec(), found: self.len() })
+    }
+
+    /// The same values as a leaf: its gradient is in what [`backward`](Self::backward) returns.
+    pub fn leaf(&self) -> Self {
+        self.with_record(Record::Leaf)
+    }
+
+    /// The same values as a constant.
+    pub fn detach(&self) -> Self {
+        self.with_record(Record::Constant)
+    }
+
+    fn with_record(&self, record: Record) -> Self {
+        Self::make(self.0.values.clone(), self.0.start, self.0.shape.clone(), record)
+    }
+
+    fn make(values: Arc<Vec<f32>>, start: usize, shape: Vec<usize>, record: Record) -> Self {
+        Self(Arc::new(Inner { id: next_id(), device: Device::Cpu, shape, values, start, record }))
+    }
+
+    /// Where the values lie.
+    pub fn device(&self) -> Device {
+        self.0.device
+    }
+
+    /// The shape, outermost dimension first; empty for a scalar.
+    pub fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    /// The number of values.
+    pub fn len(&self) -> usize {
+        self.0.shape.iter().product()
+    }
+
+    /// Whether there is no value at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Rows and columns: the last dimension is the columns, all others together the rows.
+    /// A vector is one row, a scalar one by one.
+    pub fn rows_columns(&self) -> (usize, usize) {
+        match self.shape() {
+            [] => (1, 1),
+            [outer @ .., columns] => (outer.iter().product(), *columns),
+        }
+    }
+
+    /// The values, row after row.
+    pub fn data(&self) -> &[f32] {
+        &self.0.values[self.0.start..self.0.start + self.len()]
+    }
+
+    /// Row `index` of the matrix that [`rows_columns`](Self::rows_columns) describes.
+    pub fn row(&self, index: usize) -> &[f32] {
+        let (_, columns) = self.rows_columns();
+        &self.data()[index * columns..(index + 1) * columns]
+    }
+
+    /// The value of a tensor of one element.
+    ///
+    /// # Errors
+    /// There is not exactly one value.
+    pub fn item(&self) -> Result<f32> {
+        match self.data() {
+            [value] => Ok(*value),
+            _ => Err(Error::shape("item", format!("needs one value, found shape {:?}", self.shape()))),
+        }
+    }
+
+    /// Whether a gradient can reach this tensor.
+    pub fn is_tracked(&self) -> bool {
+        !matches!(self.0.record, Record::Constant)
+    }
+
+    pub(crate) fn is_leaf(&self) -> bool {
+        matches!(self.0.record, Record::Leaf)
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    pub(crate) fn operation(&self) -> Option<&dyn Operation> {
+        match &self.0.record {
+            Record::Result(operation) => Some(operation.as_ref()),
+            _ => None,
+        }
+    }
+
+    /// The same values under another shape, sharing memory; for constants.
+    pub(crate) fn constant_view(&self, first_value: usize, shape: &[usize]) -> Self {
+        Self::make(self.0.values.clone(), self.0.start + first_value, shape.to_vec(), Record::Constant)
+    }
+
+    /// A view of some values under another shape, recorded: the way in for `reshape` and `rows`.
+    pub(crate) fn recorded_view(
+        &self,
+        first_value: usize,
+        shape: &[usize],
+        operation: impl Operation,
+    ) -> Self {
+        let record = record_of(operation);
+        Self::make(self.0.values.clone(), self.0.start + first_value, shape.to_vec(), record)
+    }
+
+    /// The values for writing in place where nobody shares them, else a copy. The result is a leaf again
+    /// if this was one.
+    pub(crate) fn update(&mut self, change: impl FnOnce(&mut [f32])) {
+        if Arc::get_mut(&mut self.0).is_none_or(|inner| Arc::get_mut(&mut inner.values).is_none()) {
+            let record = if self.is_leaf() { Record::Leaf } else { Record::Constant };
+            *self = Self::make(Arc::new(self.data().to_vec()), 0, self.shape().to_vec(), record);
+        }
+        let length = self.len();
+        if let Some(inner) = Arc::get_mut(&mut self.0)
+            && let Some(values) = Arc::get_mut(&mut inner.values)
+        {
+            change(&mut values[inner.start..inner.start + length]);
+        }
+    }
+}
+
+fn record_of(operation: impl Operation) -> Record {
+    if operation.inputs().iter().any(|input| input.is_tracked()) {
+        Record::Result(Box::new(operation))
+    } else {
+        Record::Constant
+    }
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let made_by = match &self.0.record {
+            Record::Constant => "constant",
+            Record::Leaf => "leaf",
+            Record::Result(operation) => operation.name(),
+        };
+        let shown = &self.data()[..self.len().min(8)];
+        let more = if self.len() > shown.len() { ", …" } else { "" };
+        write!(f, "Tensor {:?} ({made_by}) {shown:?}{more}", self.shape())
+    }
+}
+
+/// What an operation computed, before it is a tensor.
+///
+/// The only way from here to a [`Tensor`] is [`recorded`](Self::recorded), which asks for the operation with its
+/// backward: a result of a tracked input cannot be made without one.
+#[derive(Debug)]
+pub struct Buffer {
+    values: Vec<f32>,
+    shape: Vec<usize>,
+}
+
+impl Buffer {
+    /// Computed values of the given shape.
+    ///
+    /// # Errors
+    /// The number of values is not the product of the shape.
+    pub fn new(values: Vec<f32>, shape: &[usize]) -> Result<Self> {
+        if values.len() != shape.iter().product::<usize>() {
+            return Err(Error::Length { shape: shape.to_vec(), found: values.len() });
+        }
+        Ok(Self { values, shape: shape.to_vec() })
+    }
+
+    /// The tensor that remembers the operation, or a constant where no input is tracked.
+    pub fn recorded(self, operation: impl Operation) -> Tensor {
+        let record = record_of(operation);
+        Tensor::make(Arc::new(self.values), 0, self.shape, record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_of_any_memory_order_round_trip() {
+        let array = ndarray::arr2(&[[1.0f32, 2.0, 3.0], [4.0, 5.0, 6.0]]);
+        let transposed = array.t().into_dyn();
+        let tensor = Tensor::from_array(transposed.view());
+        assert_eq!(tensor.data(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        assert_eq!(tensor.to_array().unwrap(), transposed);
+    }
+
+    #[test]
+    fn a_tracked_tensor_refuses_to_become_an_array_silently() {
+        let leaf = Tensor::zeros(&[2]).leaf();
+        let error = leaf.to_array().unwrap_err().to_string();
+        assert!(error.contains("detach"), "{error}");
+        assert!(leaf.detach().to_array().is_ok());
+    }
+
+    #[test]
+    fn a_wrong_number_of_values_is_refused() {
+        let error = Tensor::new(vec![1.0; 5], &[2, 3]).unwrap_err().to_string();
+        assert_eq!(error, "5 values cannot fill a tensor of shape [2, 3]");
+    }
+
+    #[test]
+    fn an_update_of_shared_values_leaves_the_other_owner_alone() {
+        let mut tensor = Tensor::zeros(&[2]).leaf();
+        let other = tensor.clone();
+        tensor.update(|values| values[0] = 1.0);
+        assert_eq!(other.data(), [0.0, 0.0]);
+        assert_eq!(tensor.data(), [1.0, 0.0]);
+        assert!(tensor.is_leaf());
+    }
+}
