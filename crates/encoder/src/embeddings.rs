@@ -1,0 +1,157 @@
+//! What a token starts from: its piece, its word's features and its place in the text.
+
+use polytask_attention::LayerNorm;
+use polytask_tensor::initialize::Initializer;
+use polytask_tensor::{
+    Error, Ids, Offsets, ParameterBuilder, ParameterId, Parameters, Pass, RandomKey, Result, Tensor, ops,
+};
+
+use crate::{EncoderInput, Positions, Transformer};
+
+/// The piece that stands for an unknown one: id 0 of every tokenizer.
+const UNKNOWN_PIECE: u32 = 0;
+/// Features a word: lower-cased form, prefix, suffix, shape.
+const FEATURES: usize = 4;
+/// The row of a feature table that stands for a word whose form is hidden.
+const HIDDEN: u32 = 0;
+
+/// x_i = E_piece[id_i] + Σ_f E_f[hash_f(word of i)] + P[place of i], then layer norm and dropout.
+///
+/// Word dropout hides a word's identity in training (its pieces become the unknown piece, its lower-cased form the
+/// hidden row) and leaves prefix, suffix and shape: so the model learns to read words it has never seen.
+#[derive(Debug)]
+pub(crate) struct Embeddings {
+    pieces: ParameterId,
+    shapes: Option<ParameterId>,
+    positions: PositionTable,
+    norm: LayerNorm,
+    width: usize,
+    buckets: usize,
+    word_dropout: f32,
+    dropout: f32,
+}
+
+#[derive(Debug)]
+enum PositionTable {
+    Learnt(ParameterId, usize),
+    Sinusoidal,
+    None,
+}
+
+impl Embeddings {
+    pub(crate) fn new(
+        config: &Transformer,
+        vocabulary: usize,
+        max_tokens: usize,
+        builder: &mut ParameterBuilder<'_>,
+    ) -> Result<Self> {
+        let normal = Initializer::Normal { standard_deviation: 1.0 / (config.width as f32).sqrt() };
+        let width = config.width;
+        let mut table = |name: &str, rows: usize| builder.part(name).parameter("weight", &[rows, width], normal);
+        let pieces = table("pieces", vocabulary)?;
+        let shapes = match config.word_shapes {
+            0 => None,
+            buckets => Some(table("shapes", FEATURES * buckets)?),
+        };
+        let positions = match config.positions {
+            Positions::Learnt => PositionTable::Learnt(table("positions", max_tokens)?, max_tokens),
+            Positions::Sinusoidal => PositionTable::Sinusoidal,
+            Positions::None => PositionTable::None,
+        };
+        let norm = LayerNorm::new(&mut builder.part("norm"), width)?;
+        Ok(Self {
+            pieces,
+            shapes,
+            positions,
+            norm,
+            width,
+            buckets: config.word_shapes,
+            word_dropout: config.word_dropout,
+            dropout: config.dropout,
+        })
+    }
+
+    /// `[pieces, width]` of the input.
+    pub(crate) fn forward(&self, parameters: &Parameters, input: &EncoderInput, pass: &mut Pass) -> Result<Tensor> {
+        let hidden = self.hidden_words(input.words.segments(), pass.next_key());
+        let mut x = ops::embedding(parameters.get(self.pieces), &hide_pieces(input, &hidden))?;
+        if let Some(shapes) = self.shapes {
+            x = ops::add(&x, &self.word_features(parameters.get(shapes), input, &hidden)?)?;
+        }
+        if let Some(positions) = self.positions(parameters, &input.texts)? {
+            x = ops::add(&x, &positions)?;
+        }
+        pass.dropout(&self.norm.forward(parameters, &x)?, self.dropout)
+    }
+
+    fn hidden_words(&self, words: usize, key: Option<RandomKey>) -> Vec<bool> {
+        let threshold = (f64::from(self.word_dropout) * f64::from(u32::MAX)) as u32;
+        match key {
+            Some(key) => (0..words).map(|word| key.block(word as u64)[0] < threshold).collect(),
+            None => vec![false; words],
+        }
+    }
+
+    /// Σ_f E_f of each word, `[words, width]`, repeated for each of its pieces.
+    fn word_features(&self, table: &Tensor, input: &EncoderInput, hidden: &[bool]) -> Result<Tensor> {
+        let words = input.words.segments();
+        if input.shapes.len() != words {
+            let message = format!("{} word shapes for {words} words", input.shapes.len());
+            return Err(Error::shape("word features", message));
+        }
+        let buckets = self.buckets as u32;
+        let row = |feature: usize, hash: u32, hidden: bool| {
+            // The form alone tells which word it is; row 0 of each table is kept for a hidden one.
+            let bucket = if feature == 0 && hidden { HIDDEN } else { 1 + hash % (buckets - 1) };
+            feature as u32 * buckets + bucket
+        };
+        let rows: Vec<u32> = input
+            .shapes
+            .iter()
+            .zip(hidden)
+            .flat_map(|(hashes, &hidden)| (0..FEATURES).map(move |f| row(f, hashes[f], hidden)))
+            .collect();
+        let features = ops::embedding(table, &Ids::from(rows))?;
+        let by_word = ops::segment_sum(&features, &Offsets::from_lengths((0..words).map(|_| FEATURES)))?;
+        let words_of_pieces: Vec<u32> =
+            input.words.iter().enumerate().flat_map(|(word, pieces)| pieces.map(move |_| word as u32)).collect();
+        ops::gather_rows(&by_word, &Ids::from(words_of_pieces))
+    }
+
+    fn positions(&self, parameters: &Parameters, texts: &Offsets) -> Result<Option<Tensor>> {
+        let places = || texts.iter().flat_map(|range| 0..range.len());
+        match self.positions {
+            PositionTable::None => Ok(None),
+            PositionTable::Learnt(table, rows) => {
+                if texts.longest() > rows {
+                    let message = format!("a text of {} pieces, but only {rows} learnt positions", texts.longest());
+                    return Err(Error::shape("positions", message));
+                }
+                let places: Vec<u32> = places().map(|place| place as u32).collect();
+                ops::embedding(parameters.get(table), &Ids::from(places)).map(Some)
+            }
+            PositionTable::Sinusoidal => {
+                let values = places().flat_map(|place| sinusoid(place, self.width)).collect();
+                Tensor::new(values, &[texts.rows(), self.width]).map(Some)
+            }
+        }
+    }
+}
+
+fn hide_pieces(input: &EncoderInput, hidden: &[bool]) -> Ids {
+    let mut pieces = input.pieces.as_slice().to_vec();
+    for (range, _) in input.words.iter().zip(hidden).filter(|(_, hidden)| **hidden) {
+        pieces[range].fill(UNKNOWN_PIECE);
+    }
+    pieces.into()
+}
+
+/// PE(place, 2k) = sin(place / 10000^(2k / width)), PE(place, 2k + 1) = cos of the same, scaled by 1/√width to the
+/// size of the other embeddings: Vaswani et al. 2017, section 3.5.
+fn sinusoid(place: usize, width: usize) -> impl Iterator<Item = f32> {
+    let scale = 1.0 / (width as f64).sqrt();
+    (0..width).map(move |column| {
+        let angle = place as f64 / 10_000f64.powf((column / 2 * 2) as f64 / width as f64);
+        (scale * if column % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
+    })
+}

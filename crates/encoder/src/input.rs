@@ -1,0 +1,14 @@
+use polytask_tensor::{Ids, Offsets};
+
+/// A packed batch as an encoder reads it.
+#[derive(Clone, Debug)]
+pub struct EncoderInput {
+    /// The piece ids of all texts, one text after another, `[pieces]`.
+    pub pieces: Ids,
+    /// The pieces of each text.
+    pub texts: Offsets,
+    /// The pieces of each word, over the whole batch.
+    pub words: Offsets,
+    /// Four hashes a word: lower-cased form, prefix, suffix, shape.
+    pub shapes: Vec<[u32; 4]>,
+}

@@ -1,0 +1,166 @@
+//! The transformer encoder, trained from scratch.
+
+use polytask_attention::LayerNorm;
+use polytask_tensor::{Error, ParameterBuilder, Parameters, Pass, Result, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::embeddings::Embeddings;
+use crate::layer::Layer;
+use crate::{Encoder, EncoderConfig, EncoderInput};
+
+/// A transformer trained from scratch on sub-word pieces and word-shape features.
+///
+/// Each layer is a convolution over neighbouring pieces (where `window` is not 0), self-attention and a feed-forward
+/// network, each with a residual.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Transformer {
+    /// The width of a state.
+    #[schemars(range(min = 1))]
+    pub width: usize,
+    /// The number of layers.
+    pub layers: usize,
+    /// The number of attention heads; must divide `width`.
+    #[schemars(range(min = 1))]
+    pub heads: usize,
+    /// The inner width of the feed-forward networks; 0 is four times `width`.
+    pub feed_forward: usize,
+    /// Where the layer norms stand.
+    pub norm: Norm,
+    /// How a token knows its place in the text.
+    pub positions: Positions,
+    /// Neighbours on each side that a convolution in each layer reads; 0 leaves the convolution out.
+    pub window: usize,
+    /// Rows of each of the four word-shape tables (lower-cased form, prefix, suffix, shape); 0 leaves them out.
+    pub word_shapes: usize,
+    /// The share of values dropped from embeddings, blocks and final states in training.
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub dropout: f32,
+    /// The share of attention weights dropped in training.
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub attention_dropout: f32,
+    /// The share of words whose identity is hidden in training; their prefix, suffix and shape stay.
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub word_dropout: f32,
+}
+
+impl Default for Transformer {
+    fn default() -> Self {
+        Self {
+            width: 128,
+            layers: 2,
+            heads: 4,
+            feed_forward: 0,
+            norm: Norm::Pre,
+            positions: Positions::Learnt,
+            window: 1,
+            word_shapes: 4000,
+            dropout: 0.2,
+            attention_dropout: 0.1,
+            word_dropout: 0.1,
+        }
+    }
+}
+
+/// Where a transformer's layer norms stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Norm {
+    /// Before each block, and once at the end: trains well without a long warm-up.
+    Pre,
+    /// After each residual, as in the first transformer and BERT.
+    Post,
+}
+
+/// How a token knows its place in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Positions {
+    /// A learnt vector a place.
+    Learnt,
+    /// Sines and cosines of the place, fixed.
+    Sinusoidal,
+    /// Not at all: only convolutions tell the order.
+    None,
+}
+
+impl Transformer {
+    /// The inner width of the feed-forward networks.
+    pub(crate) fn feed_forward_width(&self) -> usize {
+        if self.feed_forward == 0 { 4 * self.width } else { self.feed_forward }
+    }
+
+    fn check(&self) -> Result<()> {
+        let refuse = |message: String| Err(Error::shape("transformer", message));
+        if self.width == 0 || self.heads == 0 || !self.width.is_multiple_of(self.heads) {
+            let (width, heads) = (self.width, self.heads);
+            return refuse(format!("`width` ({width}) must be a multiple of `heads` ({heads})"));
+        }
+        if self.word_shapes == 1 {
+            return refuse("`word_shapes` must be 0 (none) or at least 2 rows".into());
+        }
+        for (key, share) in [
+            ("dropout", self.dropout),
+            ("attention_dropout", self.attention_dropout),
+            ("word_dropout", self.word_dropout),
+        ] {
+            if !(0.0..1.0).contains(&share) {
+                return refuse(format!("`{key}` must lie in [0, 1); found {share}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+polytask_config::register!("encoder", "transformer", Transformer);
+
+#[typetag::serde(name = "transformer")]
+impl EncoderConfig for Transformer {
+    fn build(
+        &self,
+        vocabulary: usize,
+        max_tokens: usize,
+        builder: &mut ParameterBuilder<'_>,
+    ) -> Result<Box<dyn Encoder>> {
+        self.check()?;
+        let embeddings = Embeddings::new(self, vocabulary, max_tokens, &mut builder.part("embeddings"))?;
+        let layers = (0..self.layers).map(|i| Layer::new(self, &mut builder.part("layers").part(i)));
+        let layers = layers.collect::<Result<Vec<_>>>()?;
+        let norm = match self.norm {
+            Norm::Pre => Some(LayerNorm::new(&mut builder.part("norm"), self.width)?),
+            Norm::Post => None,
+        };
+        Ok(Box::new(TransformerEncoder { embeddings, layers, norm, width: self.width, dropout: self.dropout }))
+    }
+}
+
+#[derive(Debug)]
+struct TransformerEncoder {
+    embeddings: Embeddings,
+    layers: Vec<Layer>,
+    /// Pre-norm layers leave their sum unnormalized: one norm at the end.
+    norm: Option<LayerNorm>,
+    width: usize,
+    dropout: f32,
+}
+
+impl Encoder for TransformerEncoder {
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn forward(&self, parameters: &Parameters, input: &EncoderInput, pass: &mut Pass) -> Result<Tensor> {
+        let mut x = self.embeddings.forward(parameters, input, pass)?;
+        for layer in &self.layers {
+            x = layer.forward(parameters, &x, &input.texts, pass)?;
+        }
+        if let Some(norm) = &self.norm {
+            x = norm.forward(parameters, &x)?;
+        }
+        pass.dropout(&x, self.dropout)
+    }
+}
+
+#[cfg(test)]
+mod tests;
