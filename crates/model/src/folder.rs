@@ -1,0 +1,158 @@
+//! The model folder: complete in itself, and never half written.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use polytask_data::Tokenizer;
+use polytask_tensor::{Parameters, TensorFile};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Model, ModelConfig, Result};
+
+/// The newest format that this version writes and reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+const MODEL: &str = "model.json";
+const TOKENIZER: &str = "tokenizer.json";
+const PARAMETERS: &str = "model.safetensors";
+
+/// Where each file of a model folder lies.
+///
+/// | file | what |
+/// |---|---|
+/// | `model.json` | format version, encoder, tasks with their labels |
+/// | `tokenizer.json` | the tokenizer |
+/// | `model.safetensors` | the parameters |
+/// | `config.toml` | the configuration that it was trained with |
+/// | `metrics.json` | the report of each task on the dev data |
+/// | `history.json` | losses and metrics epoch by epoch |
+/// | `checkpoint.safetensors` | the state of training, to resume; not needed to predict |
+#[derive(Clone, Debug)]
+pub struct ModelFolder(PathBuf);
+
+#[derive(Serialize, Deserialize)]
+struct Description<C> {
+    format_version: u32,
+    polytask: String,
+    #[serde(flatten)]
+    config: C,
+}
+
+/// Read first, so that a newer format is told from a damaged file.
+#[derive(Deserialize)]
+struct Version {
+    format_version: u32,
+}
+
+impl ModelFolder {
+    /// A folder, whether it exists or not.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self(folder.into())
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The training configuration's file.
+    pub fn configuration(&self) -> PathBuf {
+        self.0.join("config.toml")
+    }
+
+    /// The dev reports' file.
+    pub fn metrics(&self) -> PathBuf {
+        self.0.join("metrics.json")
+    }
+
+    /// The training history's file.
+    pub fn history(&self) -> PathBuf {
+        self.0.join("history.json")
+    }
+
+    /// The training state's file.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.0.join("checkpoint.safetensors")
+    }
+
+    /// Writes the model with the given parameters: its own, or an average of them.
+    ///
+    /// # Errors
+    /// A file cannot be written; what was there before then stays.
+    pub fn save(&self, model: &Model, parameters: &Parameters) -> Result<()> {
+        let description = Description {
+            format_version: FORMAT_VERSION,
+            polytask: env!("CARGO_PKG_VERSION").into(),
+            config: model.config(),
+        };
+        let file = self.0.join(MODEL);
+        let json = serde_json::to_vec_pretty(&description)
+            .map_err(|error| Error::Damaged { file: file.clone(), message: error.to_string() })?;
+        let tokenizer = model.tokenizer().to_json()?;
+        write_atomically(&file, |path| write_bytes(path, &json))?;
+        write_atomically(&self.0.join(TOKENIZER), |path| write_bytes(path, tokenizer.as_bytes()))?;
+        write_atomically(&self.0.join(PARAMETERS), |path| Ok(parameters.write(path)?))
+    }
+
+    /// Reads the model.
+    ///
+    /// # Errors
+    /// No model is there, its format is newer, or a file is damaged.
+    pub fn load(&self) -> Result<Model> {
+        let file = self.0.join(MODEL);
+        let json = self.read(MODEL)?;
+        let damaged = |error: serde_json::Error| Error::Damaged { file: file.clone(), message: error.to_string() };
+        let version: Version = serde_json::from_str(&json).map_err(damaged)?;
+        if version.format_version > FORMAT_VERSION {
+            return Err(Error::NewerFormat { file, found: version.format_version, known: FORMAT_VERSION });
+        }
+        let description: Description<ModelConfig> = serde_json::from_str(&json).map_err(damaged)?;
+        let tokenizer = Tokenizer::from_json(&self.read(TOKENIZER)?).map_err(|error| Error::Damaged {
+            file: self.0.join(TOKENIZER),
+            message: error.to_string(),
+        })?;
+        if !self.0.join(PARAMETERS).exists() {
+            return Err(Error::NoModel { folder: self.0.clone(), missing: PARAMETERS });
+        }
+        let parameters = TensorFile::read(&self.0.join(PARAMETERS))?;
+        Model::from_file(description.config, tokenizer, &parameters)
+    }
+
+    fn read(&self, name: &'static str) -> Result<String> {
+        let file = self.0.join(name);
+        fs::read_to_string(&file).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => Error::NoModel { folder: self.0.clone(), missing: name },
+            _ => Error::Io { file, source },
+        })
+    }
+}
+
+/// Lets `write` fill a temporary file beside `file`, then puts it in its place in one step: a reader sees the old file
+/// or the new one, whole, also after a crash.
+///
+/// # Errors
+/// Whatever `write` or the file system refuses; `file` is then as it was.
+pub fn write_atomically(file: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let io = |source| Error::Io { file: file.into(), source };
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).map_err(io)?;
+    }
+    let mut name = file.file_name().unwrap_or_default().to_os_string();
+    name.push(".tmp");
+    let temporary = file.with_file_name(name);
+    let finish = || {
+        write(&temporary)?;
+        File::open(&temporary).and_then(|written| written.sync_all()).map_err(io)?;
+        fs::rename(&temporary, file).map_err(io)
+    };
+    finish().inspect_err(|_| {
+        // The fault itself is what the caller must hear of.
+        let _ = fs::remove_file(&temporary);
+    })
+}
+
+fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || File::create(path)?.write_all(bytes);
+    write().map_err(|source| Error::Io { file: path.into(), source })
+}

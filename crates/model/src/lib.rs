@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod error;
+mod evaluate;
+mod example;
+mod folder;
+mod model;
+mod predict;
+
+pub use config::{ModelConfig, ModelTask, TaskAttentionConfig};
+pub use error::{Error, Result};
+pub use evaluate::{Evaluation, evaluate, mean_of_main_metrics};
+pub use example::{Example, prepare};
+pub use folder::{FORMAT_VERSION, ModelFolder, write_atomically};
+pub use model::{Forward, HeadOutput, Model};
+pub use predict::{Answer, TaskAttentionWeights};

@@ -1,0 +1,214 @@
+//! Encoder, task attention and heads as one thing.
+
+use polytask_attention::{Linear, TaskAttention};
+use polytask_data::{PackedBatch, Tokenizer};
+use polytask_encoder::{Encoder, EncoderInput};
+use polytask_task::{Level, Task, TaskOutput};
+use polytask_tensor::{
+    Ids, Offsets, ParameterBuilder, ParameterId, Parameters, Pass, RandomKey, Tensor, TensorFile, ops,
+};
+
+use crate::{Error, ModelConfig, Result};
+
+/// A shared encoder with a head a task, and the tokenizer that feeds it.
+#[derive(Debug)]
+pub struct Model {
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    encoder: Box<dyn Encoder>,
+    attention: TaskAttention,
+    heads: Vec<Head>,
+    parameters: Parameters,
+}
+
+/// y = θᵀ x + b of one task, and the task's own parameters.
+#[derive(Debug)]
+struct Head {
+    linear: Linear,
+    /// For a text-level task: which query of the task attention is its own.
+    query: Option<usize>,
+    own: Vec<ParameterId>,
+}
+
+/// What one pass through the model gives.
+#[derive(Debug)]
+pub struct Forward {
+    /// One for each task, where texts were asked of it.
+    pub outputs: Vec<Option<HeadOutput>>,
+    /// α `[pieces, text-level tasks · heads]`, where a text-level task was asked for.
+    pub attention: Option<Tensor>,
+}
+
+/// One task's logits for the texts asked of it.
+#[derive(Debug)]
+pub struct HeadOutput {
+    /// `[texts, outputs]`, or `[words, outputs]` at word level.
+    pub logits: Tensor,
+    /// The rows of each text.
+    pub texts: Offsets,
+}
+
+impl Model {
+    /// A model with freshly drawn parameters. The tasks must be fitted.
+    ///
+    /// # Errors
+    /// The configuration contradicts itself.
+    pub fn new(config: ModelConfig, tokenizer: Tokenizer, seed: u64) -> Result<Self> {
+        let mut parameters = Parameters::default();
+        let mut builder = ParameterBuilder::random(&mut parameters, RandomKey::named(seed, "parameters").stream);
+        let (encoder, attention, heads) = build(&config, &tokenizer, &mut builder)?;
+        Ok(Self { config, tokenizer, encoder, attention, heads, parameters })
+    }
+
+    /// A model with the parameters of a file.
+    ///
+    /// # Errors
+    /// A parameter is missing or has another shape.
+    pub fn from_file(config: ModelConfig, tokenizer: Tokenizer, file: &TensorFile) -> Result<Self> {
+        let mut parameters = Parameters::default();
+        let mut builder = ParameterBuilder::from_file(&mut parameters, file);
+        let (encoder, attention, heads) = build(&config, &tokenizer, &mut builder)?;
+        Ok(Self { config, tokenizer, encoder, attention, heads, parameters })
+    }
+
+    /// What the model is made of.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The tokenizer that feeds the model.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// All parameters.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// All parameters, to be changed by an optimizer.
+    pub fn parameters_mut(&mut self) -> &mut Parameters {
+        &mut self.parameters
+    }
+
+    /// One task by its place.
+    pub fn task(&self, index: usize) -> &dyn Task {
+        self.config.tasks[index].task.as_ref()
+    }
+
+    /// One pass through the encoder, then the head of each task for the texts of the batch that `wanted` names for
+    /// it, ascending. A task with none is skipped.
+    ///
+    /// # Errors
+    /// The batch does not fit the model.
+    pub fn forward(
+        &self,
+        parameters: &Parameters,
+        batch: &PackedBatch,
+        wanted: &[Vec<usize>],
+        pass: &mut Pass,
+    ) -> Result<Forward> {
+        let texts = Offsets::new(&batch.text_offsets)?;
+        let words = Offsets::new(&batch.piece_offsets)?;
+        let input = EncoderInput {
+            pieces: Ids::from(batch.ids.as_slice()),
+            texts: texts.clone(),
+            words: words.clone(),
+            shapes: batch.shapes.clone(),
+        };
+        let states = self.encoder.forward(parameters, &input, pass)?;
+        let is_wanted = |level| {
+            let of_level = |index: usize| self.task(index).level() == level;
+            wanted.iter().enumerate().any(|(index, texts)| !texts.is_empty() && of_level(index))
+        };
+        let gathered = match is_wanted(Level::Text) {
+            true => Some(self.attention.forward(parameters, &states, &texts)?),
+            false => None,
+        };
+        let word_states = match is_wanted(Level::Word) {
+            true => Some(ops::segment_mean(&states, &words)?),
+            false => None,
+        };
+        let words_of_texts = Offsets::new(&batch.word_offsets)?;
+        let output = |(head, wanted): (&Head, &Vec<usize>)| -> Result<Option<HeadOutput>> {
+            let (inputs, offsets) = match (head.query, &gathered, &word_states) {
+                _ if wanted.is_empty() => return Ok(None),
+                (Some(query), Some(gathered), _) => text_inputs(&gathered.pooled, query, texts.segments(), wanted)?,
+                (None, _, Some(states)) => word_inputs(states, &words_of_texts, wanted)?,
+                _ => return Ok(None),
+            };
+            Ok(Some(HeadOutput { logits: head.linear.forward(parameters, &inputs)?, texts: offsets }))
+        };
+        let outputs = self.heads.iter().zip(wanted).map(output).collect::<Result<_>>()?;
+        Ok(Forward { outputs, attention: gathered.map(|gathered| gathered.weights) })
+    }
+
+    /// Hands one task's output, with the task's own parameters, to `use_output`.
+    ///
+    /// # Errors
+    /// Those of `use_output`, with the task's name.
+    pub fn with_task<T>(
+        &self,
+        index: usize,
+        parameters: &Parameters,
+        output: &HeadOutput,
+        use_output: impl FnOnce(&dyn Task, TaskOutput<'_>) -> anyhow::Result<T>,
+    ) -> Result<T> {
+        let own: Vec<&Tensor> = self.heads[index].own.iter().map(|&id| parameters.get(id)).collect();
+        let output = TaskOutput { logits: &output.logits, texts: &output.texts, parameters: &own };
+        use_output(self.task(index), output).map_err(|source| self.task_error(index, source))
+    }
+
+    /// An error of one task's own code, with the task's name.
+    pub(crate) fn task_error(&self, index: usize, source: anyhow::Error) -> Error {
+        Error::Task { task: self.config.tasks[index].settings.name.clone(), source }
+    }
+}
+
+fn build(
+    config: &ModelConfig,
+    tokenizer: &Tokenizer,
+    builder: &mut ParameterBuilder<'_>,
+) -> Result<(Box<dyn Encoder>, TaskAttention, Vec<Head>)> {
+    let (vocabulary, max_tokens) = (tokenizer.vocabulary_size(), tokenizer.max_tokens());
+    let encoder = config.encoder.build(vocabulary, max_tokens, &mut builder.part("encoder"))?;
+    let (width, heads) = (encoder.width(), config.task_attention.heads);
+    let mut builder = builder.part("tasks");
+    let text_level = |task: &&crate::ModelTask| task.task.level() == Level::Text;
+    let names = config.tasks.iter().filter(text_level).map(|task| task.settings.name.as_str());
+    let attention = TaskAttention::new(&mut builder, names, width, heads)?;
+    let mut queries = 0..;
+    let head = |task: &crate::ModelTask| {
+        let mut builder = builder.part(&task.settings.name);
+        let (query, inputs) = match task.task.level() {
+            Level::Text => (queries.next(), heads * width),
+            Level::Word => (None, width),
+        };
+        let linear = Linear::new(&mut builder.part("head"), inputs, task.task.outputs())?;
+        let own = task.task.parameters(&mut builder);
+        let own = own.map_err(|source| Error::Task { task: task.settings.name.clone(), source })?;
+        Ok(Head { linear, query, own })
+    };
+    let heads = config.tasks.iter().map(head).collect::<Result<_>>()?;
+    Ok((encoder, attention, heads))
+}
+
+/// The pooled rows of one task for the wanted texts.
+fn text_inputs(pooled: &Tensor, query: usize, texts: usize, wanted: &[usize]) -> Result<(Tensor, Offsets)> {
+    let all = ops::rows(pooled, query * texts..(query + 1) * texts)?;
+    let inputs = match wanted.len() == texts {
+        true => all,
+        false => ops::gather_rows(&all, &wanted.iter().map(|&text| text as u32).collect::<Vec<_>>().into())?,
+    };
+    Ok((inputs, Offsets::from_lengths(wanted.iter().map(|_| 1))))
+}
+
+/// The states of the words of the wanted texts.
+fn word_inputs(states: &Tensor, words: &Offsets, wanted: &[usize]) -> Result<(Tensor, Offsets)> {
+    if wanted.len() == words.segments() {
+        return Ok((states.clone(), words.clone()));
+    }
+    let rows: Vec<u32> = wanted.iter().flat_map(|&text| words.range(text)).map(|row| row as u32).collect();
+    let offsets = Offsets::from_lengths(wanted.iter().map(|&text| words.range(text).len()));
+    Ok((ops::gather_rows(states, &rows.into())?, offsets))
+}

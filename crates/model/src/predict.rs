@@ -1,0 +1,126 @@
+//! Texts in, every task's answer out, from one pass of the encoder.
+
+use polytask_data::{PackedBatch, split_words};
+use polytask_task::{Level, Text};
+use polytask_tensor::{Pass, Tensor};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{Error, Model, Result};
+
+/// What the model says of one text.
+#[derive(Clone, Debug, Serialize)]
+pub struct Answer {
+    /// The text as it came in.
+    pub text: String,
+    /// Words at the end that were beyond the tokenizer's limit and were not read.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub truncated_words: usize,
+    /// Each task's answer by its name.
+    pub tasks: Map<String, Value>,
+    /// Where each text-level task looked, where asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention: Option<TaskAttentionWeights>,
+}
+
+/// The weights α of the text-level tasks on one text.
+#[derive(Clone, Debug, Serialize)]
+pub struct TaskAttentionWeights {
+    /// The words that were read.
+    pub words: Vec<String>,
+    /// For each task one list a head: the weight of each word, summed over its pieces; a list sums to 1.
+    pub weights: Map<String, Value>,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+impl Model {
+    /// The places of the named tasks; of all where no name is given.
+    ///
+    /// # Errors
+    /// A name that no task has.
+    pub fn tasks_named(&self, names: &[String]) -> Result<Vec<usize>> {
+        let known: Vec<&str> = self.config().task_names().collect();
+        if names.is_empty() {
+            return Ok((0..known.len()).collect());
+        }
+        let place = |name: &String| {
+            known.iter().position(|task| task == name).ok_or_else(|| Error::UnknownTask {
+                name: name.clone(),
+                known: known.join(", "),
+                hint: polytask_config::did_you_mean(name, known.iter().copied()),
+            })
+        };
+        names.iter().map(place).collect()
+    }
+
+    /// The answers of some tasks (their places, see [`tasks_named`](Self::tasks_named)) to some texts, in one pass of
+    /// the encoder; with `attention` also the weights of the text-level ones.
+    ///
+    /// # Errors
+    /// Whatever the model refuses.
+    pub fn predict(&self, texts: &[&str], tasks: &[usize], attention: bool) -> Result<Vec<Answer>> {
+        let words: Vec<_> = texts.iter().map(|text| split_words(text)).collect();
+        let encoded = texts.iter().zip(&words).map(|(text, words)| self.tokenizer().encode(text, words));
+        let encoded = encoded.collect::<polytask_data::Result<Vec<_>>>()?;
+        let batch = PackedBatch::pack(&encoded.iter().collect::<Vec<_>>());
+        let all: Vec<usize> = (0..texts.len()).collect();
+        let is_wanted = |task| if tasks.contains(&task) { all.clone() } else { Vec::new() };
+        let wanted: Vec<Vec<usize>> = (0..self.config().tasks.len()).map(is_wanted).collect();
+        let forward = self.forward(self.parameters(), &batch, &wanted, &mut Pass::inference())?;
+
+        let read = |text: usize| Text { text: texts[text], words: &words[text][..encoded[text].words()] };
+        let answer = |text: usize| Answer {
+            text: texts[text].to_string(),
+            truncated_words: encoded[text].truncated_words,
+            tasks: Map::new(),
+            attention: attention.then(|| self.weights(text, read(text), &batch, forward.attention.as_ref(), tasks)),
+        };
+        let mut answers: Vec<Answer> = all.iter().map(|&text| answer(text)).collect();
+        for &index in tasks {
+            let Some(output) = &forward.outputs[index] else { continue };
+            let predictions = self.with_task(index, self.parameters(), output, |task, output| task.decode(output))?;
+            let name = &self.config().tasks[index].settings.name;
+            for (text, prediction) in predictions.iter().enumerate() {
+                let value = self.task(index).answer(prediction, read(text));
+                answers[text].tasks.insert(name.clone(), value);
+            }
+        }
+        Ok(answers)
+    }
+
+    fn weights(
+        &self,
+        text: usize,
+        read: Text<'_>,
+        batch: &PackedBatch,
+        attention: Option<&Tensor>,
+        tasks: &[usize],
+    ) -> TaskAttentionWeights {
+        let heads = self.config().task_attention.heads;
+        let first_word = batch.word_offsets[text] as usize;
+        let word_weight = |alpha: &Tensor, column: usize, word: usize| -> f32 {
+            let offsets = &batch.piece_offsets[first_word + word..];
+            (offsets[0]..offsets[1]).map(|piece| alpha.row(piece as usize)[column]).sum()
+        };
+        let mut weights = Map::new();
+        let text_level = (0..self.config().tasks.len()).filter(|&task| self.task(task).level() == Level::Text);
+        for (query, task) in text_level.enumerate().filter(|(_, task)| tasks.contains(task)) {
+            let Some(alpha) = attention else { continue };
+            let head = |head: usize| -> Vec<f32> {
+                (0..read.words.len()).map(|word| word_weight(alpha, query * heads + head, word)).map(rounded).collect()
+            };
+            let lists: Vec<Vec<f32>> = (0..heads).map(head).collect();
+            weights.insert(self.config().tasks[task].settings.name.clone(), lists.into());
+        }
+        let words = read.words.iter().map(|range| read.text[range.clone()].to_string()).collect();
+        TaskAttentionWeights { words, weights }
+    }
+}
+
+/// Four decimals: what a reader of JSON can use.
+fn rounded(weight: f32) -> f32 {
+    (weight * 1e4).round() / 1e4
+}

@@ -1,0 +1,132 @@
+//! The whole configuration of a training run.
+
+use polytask_config::{Document, Table};
+use polytask_data::{DataConfig, Sampler, TokenizerConfig};
+use polytask_model::{ModelConfig, ModelTask};
+use polytask_task::TaskSettings;
+
+use crate::{Optimizer, Result, TrainerSettings};
+
+/// The sections of a configuration, in the order in which they are documented.
+pub const SECTIONS: [&str; 8] =
+    ["encoder", "tokenizer", "task_attention", "data", "tasks", "sampler", "optimizer", "trainer"];
+
+/// The encoder where `[encoder]` has no `type`.
+pub const DEFAULT_ENCODER: &str = "transformer";
+
+/// The sampler where `[sampler]` has no `type`.
+pub const DEFAULT_SAMPLER: &str = "proportional";
+
+/// The optimizer where `[optimizer]` has no `type`.
+pub const DEFAULT_OPTIMIZER: &str = "adamw";
+
+/// The whole configuration of a training run: one TOML file, read and checked.
+#[derive(Debug)]
+pub struct Config {
+    /// `[encoder]`, `[task_attention]` and `[[tasks]]`; the tasks not yet fitted.
+    pub model: ModelConfig,
+    /// `[tokenizer]`.
+    pub tokenizer: TokenizerConfig,
+    /// `[[data]]`.
+    pub data: Vec<DataConfig>,
+    /// `[sampler]`.
+    pub sampler: Box<dyn Sampler>,
+    /// `[optimizer]`.
+    pub optimizer: Box<dyn Optimizer>,
+    /// `[trainer]`.
+    pub trainer: TrainerSettings,
+}
+
+impl Config {
+    /// Reads a document. Sections that are missing have their defaults; `[[data]]` and `[[tasks]]` are needed.
+    ///
+    /// # Errors
+    /// The first fault, with its place in the file.
+    pub fn read(document: &Document) -> Result<Self> {
+        let root = document.root();
+        root.check_sections(&SECTIONS)?;
+        let data = read_data(&root)?;
+        let tasks = read_tasks(&root, &data)?;
+        let model = ModelConfig {
+            encoder: root.section_or_empty("encoder")?.read_plugin("encoder", Some(DEFAULT_ENCODER))?,
+            task_attention: root.section_or_empty("task_attention")?.read()?,
+            tasks,
+        };
+        Ok(Self {
+            model,
+            tokenizer: root.section_or_empty("tokenizer")?.read()?,
+            data,
+            sampler: root.section_or_empty("sampler")?.read_plugin("sampler", Some(DEFAULT_SAMPLER))?,
+            optimizer: root.section_or_empty("optimizer")?.read_plugin("optimizer", Some(DEFAULT_OPTIMIZER))?,
+            trainer: root.section_or_empty("trainer")?.read()?,
+        })
+    }
+
+    /// The label columns that the tasks read of one data set, each once.
+    pub fn columns(&self, data_set: &str) -> Vec<String> {
+        let mut columns: Vec<String> = Vec::new();
+        for task in &self.model.tasks {
+            if let Some(column) = task.settings.label.column(data_set).filter(|c| !columns.iter().any(|k| k == c)) {
+                columns.push(column.to_string());
+            }
+        }
+        columns
+    }
+}
+
+fn read_data(root: &Table<'_>) -> Result<Vec<DataConfig>> {
+    let mut data: Vec<DataConfig> = Vec::new();
+    for table in root.sections("data")? {
+        let set: DataConfig = table.read()?;
+        if data.iter().any(|other| other.name == set.name) {
+            let message = format!("two data sets are called `{}`: each needs a name of its own", set.name);
+            return Err(table.error_at("name", message).into());
+        }
+        data.push(set);
+    }
+    if data.is_empty() {
+        return Err(root.error_at("data", "no [[data]]: name at least one data set to train on").into());
+    }
+    Ok(data)
+}
+
+fn read_tasks(root: &Table<'_>, data: &[DataConfig]) -> Result<Vec<ModelTask>> {
+    let mut tasks: Vec<ModelTask> = Vec::new();
+    for table in root.sections("tasks")? {
+        let (settings, task): (TaskSettings, _) = table.read_shared_and_plugin("task")?;
+        if tasks.iter().any(|other| other.settings.name == settings.name) {
+            let message = format!("two tasks are called `{}`: each needs a name of its own", settings.name);
+            return Err(table.error_at("name", message).into());
+        }
+        if settings.name.is_empty() || settings.name.contains('.') {
+            return Err(table.error_at("name", "a task's name must not be empty and holds no dot").into());
+        }
+        check_places(&table, &settings, data)?;
+        tasks.push(ModelTask { settings, task });
+    }
+    if tasks.is_empty() {
+        return Err(root.error_at("tasks", "no [[tasks]]: name at least one task to learn").into());
+    }
+    Ok(tasks)
+}
+
+fn check_places(table: &Table<'_>, settings: &TaskSettings, data: &[DataConfig]) -> Result<()> {
+    let known = || data.iter().map(|set| set.name.as_str());
+    let places = settings.label.places();
+    if places.is_empty() {
+        return Err(table.error_at("label", "an empty list: name at least one `data set.column`").into());
+    }
+    for (set, column) in places {
+        let Some(column) = column else {
+            let message = format!("`{set}` names no column: write `data set.column`");
+            return Err(table.error_at("label", message).into());
+        };
+        if !known().any(|name| name == set) {
+            let hint = polytask_config::did_you_mean(set, known());
+            let names = known().collect::<Vec<_>>().join(", ");
+            let message = format!("`{set}.{column}`: no data set is called `{set}` (there are: {names}){hint}");
+            return Err(table.error_at("label", message).into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+use std::path::PathBuf;
+
+/// What preparing or training refuses, and why.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] polytask_config::Error),
+    /// Reading or tokenizing data.
+    #[error(transparent)]
+    Data(#[from] polytask_data::Error),
+    /// The model, its tasks or its folder.
+    #[error(transparent)]
+    Model(#[from] polytask_model::Error),
+    /// An operation or a tensor file.
+    #[error(transparent)]
+    Tensor(#[from] polytask_tensor::Error),
+    /// A task that finds no label where its configuration points.
+    #[error("data set `{data_set}` has no label for task `{task}`: column `{column}` is empty in all {rows} training rows")]
+    NoLabels {
+        /// The data set.
+        data_set: String,
+        /// The task.
+        task: String,
+        /// The column.
+        column: String,
+        /// The rows read.
+        rows: usize,
+    },
+    /// A task that cannot learn from its labels.
+    #[error("task `{task}`: {source:#}")]
+    Fit {
+        /// The task.
+        task: String,
+        /// What it said.
+        source: anyhow::Error,
+    },
+    /// A loss that is no number any more.
+    #[error(
+        "the loss of task `{task}` is {loss} in batch {batch} of epoch {epoch} (step {step}); training stopped, the last \
+         checkpoint stays. Try a lower `learning_rate`, a longer warm-up or `gradient_clipping`"
+    )]
+    NotFinite {
+        /// The task, or `gradient` where all losses were finite.
+        task: String,
+        /// The value found.
+        loss: f64,
+        /// The epoch, from 1.
+        epoch: u64,
+        /// The batch in the epoch, from 1.
+        batch: usize,
+        /// The optimizer step, from 1.
+        step: u64,
+    },
+    /// A checkpoint that belongs to another configuration.
+    #[error("{file}: made with another configuration: {difference}; train into another folder, or restore the configuration to resume")]
+    OtherConfiguration {
+        /// The checkpoint.
+        file: PathBuf,
+        /// The first difference.
+        difference: String,
+    },
+    /// A checkpoint that cannot be understood.
+    #[error("{file}: damaged checkpoint: {message}")]
+    Checkpoint {
+        /// The checkpoint.
+        file: PathBuf,
+        /// What the reader found.
+        message: String,
+    },
+    /// Nothing to resume.
+    #[error("{file}: no checkpoint to resume from; start without --resume")]
+    NoCheckpoint {
+        /// The file looked for.
+        file: PathBuf,
+    },
+    /// A folder that is in use.
+    #[error("{folder}: holds a model or checkpoint already; add --resume to go on with it, or choose another folder")]
+    FolderInUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+}
+
+/// A result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,26 @@
+#![doc = include_str!("../README.md")]
+
+mod average;
+mod checkpoint;
+mod clipping;
+mod config;
+mod error;
+mod observer;
+mod optimizer;
+mod prepare;
+mod schedule;
+mod settings;
+mod state;
+mod step;
+mod train;
+
+pub use clipping::clip_by_norm;
+pub use config::{Config, DEFAULT_ENCODER, DEFAULT_OPTIMIZER, DEFAULT_SAMPLER, SECTIONS};
+pub use error::{Error, Result};
+pub use observer::{Observer, Silent, StepProgress};
+pub use optimizer::{AdamW, Optimizer, OptimizerState, Sgd, Update};
+pub use prepare::{Prepared, PreparedSet, fit_tasks, prepare, prepare_data, read_data};
+pub use schedule::{Schedule, learning_rate_factor};
+pub use settings::TrainerSettings;
+pub use state::{EpochRecord, Progress, Totals};
+pub use train::{Ending, Trainer};

@@ -1,0 +1,43 @@
+use crate::{EpochRecord, Progress};
+
+/// What training tells while it runs, and asks.
+pub trait Observer {
+    /// Training begins, or goes on, from `progress`.
+    fn started(&mut self, progress: &StepProgress) {
+        let _ = progress;
+    }
+
+    /// A batch was trained on.
+    fn batch(&mut self, progress: &StepProgress) {
+        let _ = progress;
+    }
+
+    /// An epoch was trained and measured; `best` tells whether its model is the best so far and was kept.
+    fn epoch(&mut self, record: &EpochRecord, best: bool) {
+        let _ = (record, best);
+    }
+
+    /// Whether to stop after this batch; the state is then kept, to resume from.
+    fn should_stop(&mut self) -> bool {
+        false
+    }
+}
+
+/// Where training stands after a batch.
+#[derive(Debug)]
+pub struct StepProgress<'a> {
+    /// Counts and mean losses so far.
+    pub progress: &'a Progress,
+    /// The tasks' names, in the order of the losses.
+    pub tasks: &'a [String],
+    /// Batches of this epoch.
+    pub batches_an_epoch: usize,
+    /// Epochs in all.
+    pub epochs: u64,
+}
+
+/// Nobody watches.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {}

@@ -1,0 +1,80 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Optimizer, Update};
+
+/// Adam with weight decay apart from the gradient.
+///
+/// ```text
+/// m ← β₁ m + (1 − β₁) g      v ← β₂ v + (1 − β₂) g²
+/// p ← p − η λ p              on matrices alone
+/// p ← p − η (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε)
+/// ```
+///
+/// Loshchilov and Hutter, *Decoupled Weight Decay Regularization*, 2019. Rows of an embedding that a batch did not
+/// touch stay as they are, moments included (as PyTorch's SparseAdam).
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdamW {
+    /// The decay of the mean of the gradients, β₁.
+    #[schemars(range(min = 0.0, max = 0.99999))]
+    pub beta1: f32,
+    /// The decay of the mean of their squares, β₂.
+    #[schemars(range(min = 0.0, max = 0.99999))]
+    pub beta2: f32,
+    /// What keeps the quotient finite, ε.
+    #[schemars(range(min = 0.0))]
+    pub epsilon: f32,
+    /// The share of a matrix's values taken off a step, times the learning rate, λ.
+    #[schemars(range(min = 0.0))]
+    pub weight_decay: f32,
+}
+
+impl Default for AdamW {
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01 }
+    }
+}
+
+polytask_config::register!("optimizer", "adamw", AdamW);
+
+#[typetag::serde(name = "adamw")]
+impl Optimizer for AdamW {
+    fn slots(&self) -> &'static [&'static str] {
+        &["first_moment", "second_moment"]
+    }
+
+    fn update(&self, values: &mut [f32], gradient: &[f32], slots: &mut [&mut [f32]], update: Update) {
+        let [first, second] = slots else { return };
+        let (beta1, beta2) = (self.beta1, self.beta2);
+        let correction = |beta: f32| 1.0 - f64::from(beta).powf(update.step as f64);
+        let rate = (f64::from(update.learning_rate) / correction(beta1)) as f32;
+        let root = correction(beta2).sqrt() as f32;
+        let keep = if update.decays { 1.0 - update.learning_rate * self.weight_decay } else { 1.0 };
+        for (((p, &g), m), v) in values.iter_mut().zip(gradient).zip(first.iter_mut()).zip(second.iter_mut()) {
+            *m = beta1 * *m + (1.0 - beta1) * g;
+            *v = beta2 * *v + (1.0 - beta2) * g * g;
+            *p = *p * keep - rate * *m / (v.sqrt() / root + self.epsilon);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polytask_tensor::testing::assert_close;
+
+    /// Golden: torch.optim.AdamW([1, −2], lr=0.1, weight_decay=0.1) with the gradients (0.5, −1), (0.25, 3).
+    #[test]
+    fn agrees_with_pytorch() {
+        let optimizer = AdamW { weight_decay: 0.1, ..AdamW::default() };
+        let (mut p, mut m, mut v) = ([1.0, -2.0], [0.0; 2], [0.0; 2]);
+        for (step, gradient) in [[0.5, -1.0], [0.25, 3.0]].iter().enumerate() {
+            let update = Update { learning_rate: 0.1, step: step as u64 + 1, decays: true };
+            optimizer.update(&mut p, gradient, &mut [&mut m, &mut v], update);
+        }
+        assert_close(&p, &GOLDEN, 1e-6);
+    }
+
+    const GOLDEN: [f32; 2] = [0.787_882_09, -1.910_618_9];
+}

@@ -1,0 +1,110 @@
+//! From a configuration to data that is ready and tasks that are fitted.
+
+use std::path::Path;
+
+use polytask_data::{BatchLimits, DataConfig, DataSet, Label, Row, Sampler, Step, Tokenizer, plan_epoch};
+use polytask_model::{Example, Model, ModelConfig, prepare as prepare_rows};
+use polytask_task::Text;
+
+use crate::{Config, Error, Optimizer, Result, TrainerSettings};
+
+/// A training run, ready to start.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The model, freshly drawn.
+    pub model: Model,
+    /// The data sets, in the order of the configuration.
+    pub sets: Vec<PreparedSet>,
+    /// From which data set each batch comes.
+    pub sampler: Box<dyn Sampler>,
+    /// What a gradient does to a parameter.
+    pub optimizer: Box<dyn Optimizer>,
+    /// `[trainer]`.
+    pub settings: TrainerSettings,
+}
+
+impl Prepared {
+    /// The batches of an epoch, from 0: a function of the seed and of its number.
+    ///
+    /// # Errors
+    /// The sampler names a data set without batches.
+    pub fn plan(&self, epoch: u64) -> Result<Vec<Step>> {
+        let lengths = |set: &PreparedSet| set.train.iter().map(|example| example.encoded.pieces()).collect();
+        let lengths: Vec<Vec<usize>> = self.sets.iter().map(lengths).collect();
+        let limits = BatchLimits { texts: self.settings.batch_size, tokens: self.settings.batch_tokens };
+        Ok(plan_epoch(&lengths, limits, self.sampler.as_ref(), self.settings.seed, epoch)?)
+    }
+}
+
+/// The texts of one data set.
+#[derive(Debug)]
+pub struct PreparedSet {
+    /// Its name.
+    pub name: String,
+    /// What is trained on.
+    pub train: Vec<Example>,
+    /// What is measured on.
+    pub dev: Vec<Example>,
+}
+
+/// Reads all data (relative paths start at `base`) and prepares it.
+///
+/// # Errors
+/// A file, a label or a task that cannot be used, with its place.
+pub fn prepare(config: Config, base: &Path) -> Result<Prepared> {
+    let sets = read_data(&config, base)?;
+    prepare_data(config, &sets, base)
+}
+
+/// Reads all data sets with the label columns of the tasks; relative paths start at `base`.
+///
+/// # Errors
+/// A file or a row that cannot be read, with its place.
+pub fn read_data(config: &Config, base: &Path) -> Result<Vec<DataSet>> {
+    let read = |data: &DataConfig| DataSet::read(data, base, &config.columns(&data.name));
+    Ok(config.data.iter().map(read).collect::<polytask_data::Result<_>>()?)
+}
+
+/// Fits the tasks to the training labels, trains or reads the tokenizer, turns all rows into examples, and draws the
+/// model.
+///
+/// # Errors
+/// A label or a task that cannot be used, with its place.
+pub fn prepare_data(mut config: Config, sets: &[DataSet], base: &Path) -> Result<Prepared> {
+    fit_tasks(&mut config.model, sets)?;
+    let rows = sets.iter().flat_map(|set| &set.train);
+    let tokenizer = Tokenizer::new(&config.tokenizer, base, rows.flat_map(Row::word_texts))?;
+    let ready = |set: &DataSet| -> Result<PreparedSet> {
+        let examples = |rows: &[Row]| prepare_rows(&config.model, &tokenizer, &set.name, rows);
+        Ok(PreparedSet { name: set.name.clone(), train: examples(&set.train)?, dev: examples(&set.dev)? })
+    };
+    let prepared = sets.iter().map(ready).collect::<Result<Vec<_>>>()?;
+    let model = Model::new(config.model, tokenizer, config.trainer.seed)?;
+    let Config { sampler, optimizer, trainer: settings, .. } = config;
+    Ok(Prepared { model, sets: prepared, sampler, optimizer, settings })
+}
+
+/// Lets every task learn from the training labels what it must know, such as its classes.
+///
+/// # Errors
+/// A task without a label in one of its data sets, or one that cannot learn from its labels.
+pub fn fit_tasks(model: &mut ModelConfig, sets: &[DataSet]) -> Result<()> {
+    for task in &mut model.tasks {
+        let mut labels: Vec<(&Label, Text<'_>)> = Vec::new();
+        for set in sets {
+            let Some(column) = task.settings.label.column(&set.name) else { continue };
+            let before = labels.len();
+            labels.extend(set.train.iter().filter_map(|row| Some((row.labels.get(column)?, row.into()))));
+            if labels.len() == before {
+                return Err(Error::NoLabels {
+                    data_set: set.name.clone(),
+                    task: task.settings.name.clone(),
+                    column: column.into(),
+                    rows: set.train.len(),
+                });
+            }
+        }
+        task.task.fit(&labels).map_err(|source| Error::Fit { task: task.settings.name.clone(), source })?;
+    }
+    Ok(())
+}
