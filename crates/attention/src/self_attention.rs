@@ -43,7 +43,13 @@ impl SelfAttention {
     ///
     /// # Errors
     /// The width differs, or is no multiple of the heads.
-    pub fn forward(&self, parameters: &Parameters, x: &Tensor, texts: &Offsets, pass: &mut Pass) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        parameters: &Parameters,
+        x: &Tensor,
+        texts: &Offsets,
+        pass: &mut Pass,
+    ) -> Result<Tensor> {
         let query = self.query.forward(parameters, x)?;
         let key = self.key.forward(parameters, x)?;
         let value = self.value.forward(parameters, x)?;
@@ -60,7 +66,8 @@ mod tests {
 
     fn layer(dropout: f32) -> (Parameters, SelfAttention) {
         let mut parameters = Parameters::default();
-        let layer = SelfAttention::new(&mut ParameterBuilder::random(&mut parameters, 1), 8, 2, dropout).unwrap();
+        let layer =
+            SelfAttention::new(&mut ParameterBuilder::random(&mut parameters, 1), 8, 2, dropout).unwrap();
         (parameters, layer)
     }
 
@@ -68,7 +75,8 @@ mod tests {
     fn a_text_sees_only_itself() {
         let (parameters, layer) = layer(0.0);
         let x = sample(&[7, 8], 1);
-        let together = layer.forward(&parameters, &x, &Offsets::from_lengths([3, 4]), &mut Pass::inference()).unwrap();
+        let together =
+            layer.forward(&parameters, &x, &Offsets::from_lengths([3, 4]), &mut Pass::inference()).unwrap();
         let alone = |range: std::ops::Range<usize>| {
             let text = ops::rows(&x, range.clone()).unwrap();
             let offsets = Offsets::from_lengths([range.len()]);

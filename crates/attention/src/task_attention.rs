@@ -30,7 +30,9 @@ impl TaskAttention {
         heads: usize,
     ) -> Result<Self> {
         let initializer = Initializer::Normal { standard_deviation: STANDARD_DEVIATION };
-        let query = |task: &str| builder.part(task).part("attention").parameter("query", &[heads, width], initializer);
+        let query = |task: &str| {
+            builder.part(task).part("attention").parameter("query", &[heads, width], initializer)
+        };
         Ok(Self { queries: tasks.into_iter().map(query).collect::<Result<_>>()? })
     }
 

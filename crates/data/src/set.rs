@@ -24,25 +24,39 @@ impl DataSet {
     /// Those of [`read_rows`]; a table that has both `dev` and `dev_fraction`, or a fraction which leaves
     /// one of the two parts without a row.
     pub fn read(config: &DataConfig, base: &Path, columns: &[String]) -> Result<DataSet> {
-        let read = |paths: &Paths| -> Result<Vec<Row>> {
-            let mut rows = Vec::new();
-            for path in paths.as_slice() {
-                rows.extend(read_rows(&base.join(path), config, columns)?);
-            }
-            Ok(rows)
-        };
         if config.train.as_slice().is_empty() {
             return Err(config.error("`train` names no file"));
         }
-        let mut train = read(&config.train)?;
+        let mut train = read_files(&config.train, config, base, columns)?;
         let dev = match (&config.dev, config.dev_fraction) {
             (Some(_), Some(_)) => return Err(config.error("set either `dev` or `dev_fraction`, not both")),
-            (Some(paths), None) => read(paths)?,
+            (Some(paths), None) => read_files(paths, config, base, columns)?,
             (None, Some(fraction)) => hold_out(config, &mut train, fraction)?,
             (None, None) => Vec::new(),
         };
         Ok(DataSet { name: config.name.clone(), train, dev })
     }
+
+    /// Reads only the rows to measure on. The training files are not opened, unless `dev_fraction` takes the rows
+    /// from them.
+    ///
+    /// # Errors
+    /// As for [`DataSet::read`].
+    pub fn read_dev(config: &DataConfig, base: &Path, columns: &[String]) -> Result<Vec<Row>> {
+        match (&config.dev, config.dev_fraction) {
+            (Some(paths), None) => read_files(paths, config, base, columns),
+            (None, None) => Ok(Vec::new()),
+            (_, Some(_)) => Ok(DataSet::read(config, base, columns)?.dev),
+        }
+    }
+}
+
+fn read_files(paths: &Paths, config: &DataConfig, base: &Path, columns: &[String]) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for path in paths.as_slice() {
+        rows.extend(read_rows(&base.join(path), config, columns)?);
+    }
+    Ok(rows)
 }
 
 /// Splits off the last `fraction` of the rows, rounded to the nearest whole number.
@@ -92,6 +106,21 @@ mod tests {
         let set = read(None, Some(twice)).unwrap();
         assert_eq!((set.train.len(), set.dev.len()), (10, 20));
         assert_eq!(texts(&set.dev[9..11]), ["number 9", "number 0"]);
+    }
+
+    #[test]
+    fn the_rows_to_measure_on_need_no_training_file() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("dev.jsonl"), "{\"text\": \"a word\"}\n").unwrap();
+        let train = Paths::One("missing.jsonl".into());
+        let dev = Some(Paths::One("dev.jsonl".into()));
+        let mut config = DataConfig { name: "a".into(), train, dev, ..DataConfig::default() };
+        assert_eq!(texts(&DataSet::read_dev(&config, folder.path(), &[]).unwrap()), ["a word"]);
+        config.dev = None;
+        assert_eq!(DataSet::read_dev(&config, folder.path(), &[]).unwrap(), []);
+        config.dev_fraction = Some(0.5);
+        let error = DataSet::read_dev(&config, folder.path(), &[]).unwrap_err().to_string();
+        assert!(error.contains("missing.jsonl: no such file"), "{error}");
     }
 
     #[test]

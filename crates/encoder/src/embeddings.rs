@@ -47,7 +47,8 @@ impl Embeddings {
     ) -> Result<Self> {
         let normal = Initializer::Normal { standard_deviation: 1.0 / (config.width as f32).sqrt() };
         let width = config.width;
-        let mut table = |name: &str, rows: usize| builder.part(name).parameter("weight", &[rows, width], normal);
+        let mut table =
+            |name: &str, rows: usize| builder.part(name).parameter("weight", &[rows, width], normal);
         let pieces = table("pieces", vocabulary)?;
         let shapes = match config.word_shapes {
             0 => None,
@@ -72,7 +73,12 @@ impl Embeddings {
     }
 
     /// `[pieces, width]` of the input.
-    pub(crate) fn forward(&self, parameters: &Parameters, input: &EncoderInput, pass: &mut Pass) -> Result<Tensor> {
+    pub(crate) fn forward(
+        &self,
+        parameters: &Parameters,
+        input: &EncoderInput,
+        pass: &mut Pass,
+    ) -> Result<Tensor> {
         let hidden = self.hidden_words(input.words.segments(), pass.next_key());
         let mut x = ops::embedding(parameters.get(self.pieces), &hide_pieces(input, &hidden))?;
         if let Some(shapes) = self.shapes {
@@ -113,8 +119,12 @@ impl Embeddings {
             .collect();
         let features = ops::embedding(table, &Ids::from(rows))?;
         let by_word = ops::segment_sum(&features, &Offsets::from_lengths((0..words).map(|_| FEATURES)))?;
-        let words_of_pieces: Vec<u32> =
-            input.words.iter().enumerate().flat_map(|(word, pieces)| pieces.map(move |_| word as u32)).collect();
+        let words_of_pieces: Vec<u32> = input
+            .words
+            .iter()
+            .enumerate()
+            .flat_map(|(word, pieces)| pieces.map(move |_| word as u32))
+            .collect();
         ops::gather_rows(&by_word, &Ids::from(words_of_pieces))
     }
 
@@ -124,7 +134,8 @@ impl Embeddings {
             PositionTable::None => Ok(None),
             PositionTable::Learnt(table, rows) => {
                 if texts.longest() > rows {
-                    let message = format!("a text of {} pieces, but only {rows} learnt positions", texts.longest());
+                    let message =
+                        format!("a text of {} pieces, but only {rows} learnt positions", texts.longest());
                     return Err(Error::shape("positions", message));
                 }
                 let places: Vec<u32> = places().map(|place| place as u32).collect();

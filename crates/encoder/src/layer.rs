@@ -39,7 +39,12 @@ impl Layer {
             }),
         };
         let attention = Block {
-            inside: SelfAttention::new(&mut builder.part("attention"), width, config.heads, config.attention_dropout)?,
+            inside: SelfAttention::new(
+                &mut builder.part("attention"),
+                width,
+                config.heads,
+                config.attention_dropout,
+            )?,
             norm: LayerNorm::new(&mut builder.part("attention_norm"), width)?,
         };
         let feed_forward = Block {
@@ -62,7 +67,8 @@ impl Layer {
             x = self.residual(parameters, &x, norm, pass, |x, _| inside.forward(parameters, x, texts))?;
         }
         let Block { inside, norm } = &self.attention;
-        x = self.residual(parameters, &x, norm, pass, |x, pass| inside.forward(parameters, x, texts, pass))?;
+        x =
+            self.residual(parameters, &x, norm, pass, |x, pass| inside.forward(parameters, x, texts, pass))?;
         let Block { inside, norm } = &self.feed_forward;
         self.residual(parameters, &x, norm, pass, |x, _| inside.forward(parameters, x))
     }

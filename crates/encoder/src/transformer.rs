@@ -131,7 +131,13 @@ impl EncoderConfig for Transformer {
             Norm::Pre => Some(LayerNorm::new(&mut builder.part("norm"), self.width)?),
             Norm::Post => None,
         };
-        Ok(Box::new(TransformerEncoder { embeddings, layers, norm, width: self.width, dropout: self.dropout }))
+        Ok(Box::new(TransformerEncoder {
+            embeddings,
+            layers,
+            norm,
+            width: self.width,
+            dropout: self.dropout,
+        }))
     }
 }
 

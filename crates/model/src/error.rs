@@ -47,7 +47,9 @@ pub enum Error {
         missing: &'static str,
     },
     /// A model folder written by a newer polytask.
-    #[error("{file}: model format {found}, but this polytask reads up to format {known}: use a newer polytask")]
+    #[error(
+        "{file}: model format {found}, but this polytask reads up to format {known}: use a newer polytask"
+    )]
     NewerFormat {
         /// The file read.
         file: PathBuf,

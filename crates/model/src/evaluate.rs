@@ -30,7 +30,8 @@ pub fn evaluate(model: &Model, parameters: &Parameters, examples: &[&Example]) -
         let forward = model.forward(parameters, &batch, &wanted, &mut Pass::inference())?;
         for (task, output) in forward.outputs.iter().enumerate() {
             let Some(output) = output else { continue };
-            let predictions = model.with_task(task, parameters, output, |task, output| task.decode(output))?;
+            let predictions =
+                model.with_task(task, parameters, output, |task, output| task.decode(output))?;
             predicted[task].extend(predictions.into_iter().map(|prediction| prediction.target));
             gold[task].extend(texts.iter().filter_map(|text| text.targets[task].as_ref()));
         }

@@ -20,7 +20,12 @@ pub struct Example {
 ///
 /// # Errors
 /// A label that its task refuses, with the file and line.
-pub fn prepare(config: &ModelConfig, tokenizer: &Tokenizer, data_set: &str, rows: &[Row]) -> Result<Vec<Example>> {
+pub fn prepare(
+    config: &ModelConfig,
+    tokenizer: &Tokenizer,
+    data_set: &str,
+    rows: &[Row],
+) -> Result<Vec<Example>> {
     let columns: Vec<Option<&str>> =
         config.tasks.iter().map(|task| task.settings.label.column(data_set)).collect();
     let encoded = tokenizer.encode_rows(rows)?;

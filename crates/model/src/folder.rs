@@ -8,7 +8,7 @@ use polytask_data::Tokenizer;
 use polytask_tensor::{Parameters, TensorFile};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Model, ModelConfig, Result};
+use crate::{Error, Evaluation, Model, ModelConfig, Result};
 
 /// The newest format that this version writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -54,6 +54,11 @@ impl ModelFolder {
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// The file that describes the model: where it is, there is a model.
+    pub fn model(&self) -> PathBuf {
+        self.0.join(MODEL)
     }
 
     /// The training configuration's file.
@@ -102,21 +107,35 @@ impl ModelFolder {
     pub fn load(&self) -> Result<Model> {
         let file = self.0.join(MODEL);
         let json = self.read(MODEL)?;
-        let damaged = |error: serde_json::Error| Error::Damaged { file: file.clone(), message: error.to_string() };
+        let damaged =
+            |error: serde_json::Error| Error::Damaged { file: file.clone(), message: error.to_string() };
         let version: Version = serde_json::from_str(&json).map_err(damaged)?;
         if version.format_version > FORMAT_VERSION {
             return Err(Error::NewerFormat { file, found: version.format_version, known: FORMAT_VERSION });
         }
         let description: Description<ModelConfig> = serde_json::from_str(&json).map_err(damaged)?;
-        let tokenizer = Tokenizer::from_json(&self.read(TOKENIZER)?).map_err(|error| Error::Damaged {
-            file: self.0.join(TOKENIZER),
-            message: error.to_string(),
-        })?;
+        let tokenizer = Tokenizer::from_json(&self.read(TOKENIZER)?)
+            .map_err(|error| Error::Damaged { file: self.0.join(TOKENIZER), message: error.to_string() })?;
         if !self.0.join(PARAMETERS).exists() {
             return Err(Error::NoModel { folder: self.0.clone(), missing: PARAMETERS });
         }
         let parameters = TensorFile::read(&self.0.join(PARAMETERS))?;
         Model::from_file(description.config, tokenizer, &parameters)
+    }
+
+    /// The reports on the dev data of the model that was kept; `None` where there is no such file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is damaged.
+    pub fn evaluation(&self) -> Result<Option<Evaluation>> {
+        let file = self.metrics();
+        match fs::read_to_string(&file) {
+            Ok(json) => serde_json::from_str(&json)
+                .map(Some)
+                .map_err(|error| Error::Damaged { file, message: error.to_string() }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Io { file, source }),
+        }
     }
 
     fn read(&self, name: &'static str) -> Result<String> {

@@ -55,7 +55,8 @@ impl Model {
     /// The configuration contradicts itself.
     pub fn new(config: ModelConfig, tokenizer: Tokenizer, seed: u64) -> Result<Self> {
         let mut parameters = Parameters::default();
-        let mut builder = ParameterBuilder::random(&mut parameters, RandomKey::named(seed, "parameters").stream);
+        let mut builder =
+            ParameterBuilder::random(&mut parameters, RandomKey::named(seed, "parameters").stream);
         let (encoder, attention, heads) = build(&config, &tokenizer, &mut builder)?;
         Ok(Self { config, tokenizer, encoder, attention, heads, parameters })
     }
@@ -133,7 +134,9 @@ impl Model {
         let output = |(head, wanted): (&Head, &Vec<usize>)| -> Result<Option<HeadOutput>> {
             let (inputs, offsets) = match (head.query, &gathered, &word_states) {
                 _ if wanted.is_empty() => return Ok(None),
-                (Some(query), Some(gathered), _) => text_inputs(&gathered.pooled, query, texts.segments(), wanted)?,
+                (Some(query), Some(gathered), _) => {
+                    text_inputs(&gathered.pooled, query, texts.segments(), wanted)?
+                }
                 (None, _, Some(states)) => word_inputs(states, &words_of_texts, wanted)?,
                 _ => return Ok(None),
             };

@@ -1,7 +1,7 @@
 //! Texts in, every task's answer out, from one pass of the encoder.
 
 use polytask_data::{PackedBatch, split_words};
-use polytask_task::{Level, Text};
+use polytask_task::{Level, Text, rounded};
 use polytask_tensor::{Pass, Tensor};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -76,12 +76,14 @@ impl Model {
             text: texts[text].to_string(),
             truncated_words: encoded[text].truncated_words,
             tasks: Map::new(),
-            attention: attention.then(|| self.weights(text, read(text), &batch, forward.attention.as_ref(), tasks)),
+            attention: attention
+                .then(|| self.weights(text, read(text), &batch, forward.attention.as_ref(), tasks)),
         };
         let mut answers: Vec<Answer> = all.iter().map(|&text| answer(text)).collect();
         for &index in tasks {
             let Some(output) = &forward.outputs[index] else { continue };
-            let predictions = self.with_task(index, self.parameters(), output, |task, output| task.decode(output))?;
+            let predictions =
+                self.with_task(index, self.parameters(), output, |task, output| task.decode(output))?;
             let name = &self.config().tasks[index].settings.name;
             for (text, prediction) in predictions.iter().enumerate() {
                 let value = self.task(index).answer(prediction, read(text));
@@ -106,21 +108,20 @@ impl Model {
             (offsets[0]..offsets[1]).map(|piece| alpha.row(piece as usize)[column]).sum()
         };
         let mut weights = Map::new();
-        let text_level = (0..self.config().tasks.len()).filter(|&task| self.task(task).level() == Level::Text);
+        let text_level =
+            (0..self.config().tasks.len()).filter(|&task| self.task(task).level() == Level::Text);
         for (query, task) in text_level.enumerate().filter(|(_, task)| tasks.contains(task)) {
             let Some(alpha) = attention else { continue };
-            let head = |head: usize| -> Vec<f32> {
-                (0..read.words.len()).map(|word| word_weight(alpha, query * heads + head, word)).map(rounded).collect()
+            let head = |head: usize| -> Vec<f64> {
+                (0..read.words.len())
+                    .map(|word| word_weight(alpha, query * heads + head, word))
+                    .map(rounded)
+                    .collect()
             };
-            let lists: Vec<Vec<f32>> = (0..heads).map(head).collect();
+            let lists: Vec<Vec<f64>> = (0..heads).map(head).collect();
             weights.insert(self.config().tasks[task].settings.name.clone(), lists.into());
         }
         let words = read.words.iter().map(|range| read.text[range.clone()].to_string()).collect();
         TaskAttentionWeights { words, weights }
     }
-}
-
-/// Four decimals: what a reader of JSON can use.
-fn rounded(weight: f32) -> f32 {
-    (weight * 1e4).round() / 1e4
 }

@@ -184,7 +184,8 @@ pub fn arg_max(values: &[f32]) -> u32 {
 
 /// A number with four decimals, as answers show it.
 pub fn rounded(value: f32) -> f64 {
-    (f64::from(value) * 1e4).round() / 1e4
+    // Adding 0 turns −0 into 0.
+    (f64::from(value) * 1e4).round() / 1e4 + 0.0
 }
 
 #[cfg(test)]

@@ -116,9 +116,8 @@ pub fn write_tensors<'a>(
     tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
     metadata: &[(&str, &str)],
 ) -> Result<()> {
-    let damaged = |error: safetensors::SafeTensorError| match error {
-        safetensors::SafeTensorError::IoError(source) => Error::Io { file: path.into(), source },
-        other => Error::Damaged { file: path.into(), message: other.to_string() },
+    let damaged = |error: safetensors::SafeTensorError| {
+        Error::Damaged { file: path.into(), message: error.to_string() }
     };
     let bytes: Vec<(&str, &Tensor, Vec<u8>)> = tensors
         .into_iter()
@@ -129,7 +128,8 @@ pub fn write_tensors<'a>(
     });
     let views = views.collect::<std::result::Result<Vec<_>, _>>().map_err(damaged)?;
     let metadata = metadata.iter().map(|(key, text)| (key.to_string(), text.to_string())).collect();
-    safetensors::serialize_to_file(views, Some(metadata), path).map_err(damaged)
+    let file = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
+    std::fs::write(path, file).map_err(|source| Error::Io { file: path.into(), source })
 }
 
 /// A safetensors file in memory, its header checked.

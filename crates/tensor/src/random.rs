@@ -25,20 +25,32 @@ impl RandomKey {
     /// Salmon et al., *Parallel Random Numbers: As Easy as 1, 2, 3*, SC 2011. The counter is (index, stream), low
     /// word first; the key is the seed.
     pub fn block(self, index: u64) -> [u32; 4] {
-        let mut counter = [low(index), high(index), low(self.stream), high(self.stream)];
+        self.blocks::<1>(index).map(|[word]| word)
+    }
+
+    /// Numbers `4 · first_block …` of the stream, as many as `numbers` holds; the same that [`block`](Self::block)
+    /// gives, drawn with the widest vector instructions that the processor has.
+    pub fn fill(self, first_block: u64, numbers: &mut [u32]) {
+        pulp::Arch::new().dispatch(Fill { key: self, first_block, numbers });
+    }
+
+    /// `N` neighbouring blocks at once: word w of block `first + i` is `result[w][i]`.
+    #[inline(always)]
+    fn blocks<const N: usize>(self, first: u64) -> [[u32; N]; 4] {
+        let indices: [u64; N] = std::array::from_fn(|i| first.wrapping_add(i as u64));
+        let (mut c0, mut c1) = (indices.map(low), indices.map(high));
+        let (mut c2, mut c3) = ([low(self.stream); N], [high(self.stream); N]);
         let mut key = [low(self.seed), high(self.seed)];
         for _ in 0..ROUNDS {
-            let first = u64::from(MULTIPLIERS[0]) * u64::from(counter[0]);
-            let second = u64::from(MULTIPLIERS[1]) * u64::from(counter[2]);
-            counter = [
-                high(second) ^ counter[1] ^ key[0],
-                low(second),
-                high(first) ^ counter[3] ^ key[1],
-                low(first),
-            ];
+            for (((c0, c1), c2), c3) in c0.iter_mut().zip(&mut c1).zip(&mut c2).zip(&mut c3) {
+                let first = u64::from(MULTIPLIERS[0]) * u64::from(*c0);
+                let second = u64::from(MULTIPLIERS[1]) * u64::from(*c2);
+                (*c0, *c1) = (high(second) ^ *c1 ^ key[0], low(second));
+                (*c2, *c3) = (high(first) ^ *c3 ^ key[1], low(first));
+            }
             key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
         }
-        counter
+        [c0, c1, c2, c3]
     }
 
     /// The stream of this seed that belongs to a name, so that what others draw does not move it.
@@ -51,10 +63,36 @@ impl RandomKey {
     }
 }
 
+/// Blocks that are drawn at once: two of the widest vectors.
+const LANES: usize = 16;
+
+struct Fill<'a> {
+    key: RandomKey,
+    first_block: u64,
+    numbers: &'a mut [u32],
+}
+
+impl pulp::NullaryFnOnce for Fill<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let firsts = (self.first_block..).step_by(LANES);
+        for (first, numbers) in firsts.zip(self.numbers.chunks_mut(4 * LANES)) {
+            let words = self.key.blocks::<LANES>(first);
+            for (i, block) in numbers.chunks_mut(4).enumerate() {
+                block.iter_mut().zip(&words).for_each(|(number, word)| *number = word[i]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
 fn low(x: u64) -> u32 {
     x as u32
 }
 
+#[inline(always)]
 fn high(x: u64) -> u32 {
     (x >> 32) as u32
 }
@@ -145,6 +183,17 @@ mod tests {
             digits_of_pi.block(0x85a3_08d3_243f_6a88),
             [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
         );
+    }
+
+    #[test]
+    fn filling_draws_the_same_numbers() {
+        let key = RandomKey { seed: 3, stream: u64::MAX - 1 };
+        for (first, length) in [(0, 0), (0, 3), (7, 64), (u64::from(u32::MAX) - 5, 203)] {
+            let mut numbers = vec![0; length];
+            key.fill(first, &mut numbers);
+            let blocks: Vec<u32> = (first..).take(length.div_ceil(4)).flat_map(|i| key.block(i)).collect();
+            assert_eq!(numbers, blocks[..length]);
+        }
     }
 
     #[test]

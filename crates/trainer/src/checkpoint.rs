@@ -63,7 +63,9 @@ pub(crate) fn read(trainer: &mut Trainer, path: &Path) -> Result<()> {
         restore(average, "average", &file)?;
     }
     let names = trainer.prepared.optimizer.slots();
-    for ((_, parameter), slots) in trainer.prepared.model.parameters().iter().zip(&mut trainer.optimizer_state.slots) {
+    for ((_, parameter), slots) in
+        trainer.prepared.model.parameters().iter().zip(&mut trainer.optimizer_state.slots)
+    {
         for (name, values) in names.iter().zip(slots) {
             let name = format!("optimizer.{name}.{}", parameter.name);
             values.copy_from_slice(file.tensor(&name, parameter.tensor().shape())?.data());
@@ -89,7 +91,9 @@ fn first_difference(old: &str, new: &str) -> Option<String> {
     }
     let mut lines = old.lines().zip(new.lines()).enumerate();
     Some(match lines.find(|(_, (old, new))| old != new) {
-        Some((number, (old, new))) => format!("line {} was `{}`, now it is `{}`", number + 1, old.trim(), new.trim()),
+        Some((number, (old, new))) => {
+            format!("line {} was `{}`, now it is `{}`", number + 1, old.trim(), new.trim())
+        }
         None => format!("it had {} lines, now it has {}", old.lines().count(), new.lines().count()),
     })
 }
@@ -119,7 +123,10 @@ mod tests {
     #[test]
     fn the_first_difference_is_named() {
         assert_eq!(first_difference("a\nb", "a\nb"), None);
-        assert_eq!(first_difference("a\nb = 1", "a\nb = 2").unwrap(), "line 2 was `b = 1`, now it is `b = 2`");
+        assert_eq!(
+            first_difference("a\nb = 1", "a\nb = 2").unwrap(),
+            "line 2 was `b = 1`, now it is `b = 2`"
+        );
         assert_eq!(first_difference("a", "a\nb").unwrap(), "it had 1 lines, now it has 2");
     }
 }

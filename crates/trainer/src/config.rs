@@ -57,7 +57,9 @@ impl Config {
             tokenizer: root.section_or_empty("tokenizer")?.read()?,
             data,
             sampler: root.section_or_empty("sampler")?.read_plugin("sampler", Some(DEFAULT_SAMPLER))?,
-            optimizer: root.section_or_empty("optimizer")?.read_plugin("optimizer", Some(DEFAULT_OPTIMIZER))?,
+            optimizer: root
+                .section_or_empty("optimizer")?
+                .read_plugin("optimizer", Some(DEFAULT_OPTIMIZER))?,
             trainer: root.section_or_empty("trainer")?.read()?,
         })
     }
@@ -66,7 +68,9 @@ impl Config {
     pub fn columns(&self, data_set: &str) -> Vec<String> {
         let mut columns: Vec<String> = Vec::new();
         for task in &self.model.tasks {
-            if let Some(column) = task.settings.label.column(data_set).filter(|c| !columns.iter().any(|k| k == c)) {
+            if let Some(column) =
+                task.settings.label.column(data_set).filter(|c| !columns.iter().any(|k| k == c))
+            {
                 columns.push(column.to_string());
             }
         }
@@ -124,7 +128,8 @@ fn check_places(table: &Table<'_>, settings: &TaskSettings, data: &[DataConfig])
         if !known().any(|name| name == set) {
             let hint = polytask_config::did_you_mean(set, known());
             let names = known().collect::<Vec<_>>().join(", ");
-            let message = format!("`{set}.{column}`: no data set is called `{set}` (there are: {names}){hint}");
+            let message =
+                format!("`{set}.{column}`: no data set is called `{set}` (there are: {names}){hint}");
             return Err(table.error_at("label", message).into());
         }
     }

@@ -17,7 +17,9 @@ pub enum Error {
     #[error(transparent)]
     Tensor(#[from] polytask_tensor::Error),
     /// A task that finds no label where its configuration points.
-    #[error("data set `{data_set}` has no label for task `{task}`: column `{column}` is empty in all {rows} training rows")]
+    #[error(
+        "data set `{data_set}` has no label for task `{task}`: column `{column}` is empty in all {rows} training rows"
+    )]
     NoLabels {
         /// The data set.
         data_set: String,
@@ -54,7 +56,9 @@ pub enum Error {
         step: u64,
     },
     /// A checkpoint that belongs to another configuration.
-    #[error("{file}: made with another configuration: {difference}; train into another folder, or restore the configuration to resume")]
+    #[error(
+        "{file}: made with another configuration: {difference}; train into another folder, or restore the configuration to resume"
+    )]
     OtherConfiguration {
         /// The checkpoint.
         file: PathBuf,
@@ -76,7 +80,9 @@ pub enum Error {
         file: PathBuf,
     },
     /// A folder that is in use.
-    #[error("{folder}: holds a model or checkpoint already; add --resume to go on with it, or choose another folder")]
+    #[error(
+        "{folder}: holds a model or checkpoint already; add --resume to go on with it, or choose another folder"
+    )]
     FolderInUse {
         /// The folder.
         folder: PathBuf,

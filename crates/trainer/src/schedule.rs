@@ -38,7 +38,8 @@ mod tests {
 
     #[test]
     fn rises_then_falls() {
-        let factors = |schedule| [0, 9, 10, 55, 100].map(|step| learning_rate_factor(schedule, step, 10, 100));
+        let factors =
+            |schedule| [0, 9, 10, 55, 100].map(|step| learning_rate_factor(schedule, step, 10, 100));
         assert_eq!(factors(Schedule::Linear), [0.1, 1.0, 1.0, 0.5, 0.0]);
         assert_eq!(factors(Schedule::Constant), [0.1, 1.0, 1.0, 1.0, 1.0]);
         let cosine = factors(Schedule::Cosine);

@@ -30,8 +30,10 @@ pub(crate) fn train_on(model: &Model, examples: &[&Example], mut pass: Pass) -> 
     let mut sum: Option<Tensor> = None;
     for (task, output) in forward.outputs.iter().enumerate() {
         let Some(output) = output else { continue };
-        let targets: Vec<&Target> = examples.iter().filter_map(|example| example.targets[task].as_ref()).collect();
-        let loss = model.with_task(task, model.parameters(), output, |task, output| task.loss(output, &targets))?;
+        let targets: Vec<&Target> =
+            examples.iter().filter_map(|example| example.targets[task].as_ref()).collect();
+        let loss =
+            model.with_task(task, model.parameters(), output, |task, output| task.loss(output, &targets))?;
         losses[task] = Some(f64::from(loss.item()?));
         let weighted = ops::scale(&loss, tasks[task].settings.weight)?;
         sum = Some(match sum {

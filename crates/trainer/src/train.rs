@@ -9,7 +9,9 @@ use polytask_tensor::{Gradient, Gradients, ParameterId, Parameters, Pass};
 use crate::observer::{Observer, StepProgress};
 use crate::state::{EpochRecord, Progress, Totals};
 use crate::step::{BatchResult, train_on};
-use crate::{Error, OptimizerState, Prepared, Result, average, checkpoint, clip_by_norm, learning_rate_factor};
+use crate::{
+    Error, OptimizerState, Prepared, Result, average, checkpoint, clip_by_norm, learning_rate_factor,
+};
 
 /// A training run: everything that changes while it goes on, and what it goes by.
 #[derive(Debug)]
@@ -145,7 +147,8 @@ impl Trainer {
         let set = &self.prepared.sets[step.data_set];
         let examples: Vec<&Example> = step.rows.iter().map(|&row| &set.train[row]).collect();
         let result = train_on(&self.prepared.model, &examples, pass)?;
-        let broken = result.losses.iter().zip(&self.tasks).find(|(loss, _)| loss.is_some_and(|l| !l.is_finite()));
+        let broken =
+            result.losses.iter().zip(&self.tasks).find(|(loss, _)| loss.is_some_and(|l| !l.is_finite()));
         match broken {
             Some((loss, task)) => Err(self.not_finite(task, loss.unwrap_or(f64::NAN), batch)),
             None => Ok(result),
@@ -163,9 +166,14 @@ impl Trainer {
             .collect();
         if batches > 1 {
             let share = 1.0 / batches as f32;
-            taken.iter_mut().for_each(|(_, g)| g.update(|values| values.iter_mut().for_each(|v| *v *= share)));
+            taken
+                .iter_mut()
+                .for_each(|(_, g)| g.update(|values| values.iter_mut().for_each(|v| *v *= share)));
         }
-        let norm = clip_by_norm(&mut taken.iter_mut().map(|(_, g)| g).collect::<Vec<_>>(), settings.gradient_clipping);
+        let norm = clip_by_norm(
+            &mut taken.iter_mut().map(|(_, g)| g).collect::<Vec<_>>(),
+            settings.gradient_clipping,
+        );
         if !norm.is_finite() {
             return Err(self.not_finite("gradient", norm, self.progress.batch));
         }
@@ -193,11 +201,17 @@ impl Trainer {
     }
 
     /// Measures the epoch and writes what is kept of it.
-    fn close_epoch(&mut self, plan: &[Step], folder: &ModelFolder, observer: &mut dyn Observer) -> Result<()> {
+    fn close_epoch(
+        &mut self,
+        plan: &[Step],
+        folder: &ModelFolder,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
         let dev = self.evaluate()?;
         let mean_metric = mean_of_main_metrics(&dev);
         let tasks = self.tasks.iter().cloned();
-        let losses = tasks.zip(self.progress.current.mean_losses()).filter_map(|(task, loss)| Some((task, loss?)));
+        let losses =
+            tasks.zip(self.progress.current.mean_losses()).filter_map(|(task, loss)| Some((task, loss?)));
         let record = EpochRecord {
             epoch: self.progress.epoch + 1,
             step: self.progress.step,

@@ -97,7 +97,9 @@ fn the_bits_do_not_depend_on_the_threads() {
         let states = encoder.forward(&parameters, &input, &mut Pass::training(1, 1)).unwrap();
         let mut results = vec![states.data().to_vec()];
         let gradients = states.backward_from(sample(&[400, 64], 1)).unwrap();
-        results.extend(parameters.iter().filter_map(|(_, p)| Some(gradients.get(p.tensor())?.values().to_vec())));
+        results.extend(
+            parameters.iter().filter_map(|(_, p)| Some(gradients.get(p.tensor())?.values().to_vec())),
+        );
         results
     });
 }

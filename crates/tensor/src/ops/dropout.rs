@@ -13,6 +13,9 @@
 use crate::parallel::for_each_row_block;
 use crate::{Buffer, Error, Gradient, Operation, RandomKey, Result, Tensor};
 
+/// Random numbers drawn at a time, a multiple of 4.
+const DRAWN_AT_ONCE: usize = 256;
+
 /// x with each value dropped with `probability`, drawn from `key`'s stream; of x's shape.
 ///
 /// # Errors
@@ -29,19 +32,27 @@ pub fn dropout(x: &Tensor, probability: f32, key: RandomKey) -> Result<Tensor> {
 }
 
 fn masked(x: &[f32], probability: f32, key: RandomKey) -> Vec<f32> {
-    let threshold = (f64::from(probability) * f64::from(u32::MAX)) as u32;
-    let growth = 1.0 / (1.0 - probability);
     let mut y = vec![0.0; x.len()];
-    for_each_row_block(&mut y, 4, |first_block, values| {
-        let x = &x[first_block * 4..];
-        for (i, (y, x)) in values.chunks_mut(4).zip(x.chunks(4)).enumerate() {
-            let random = key.block((first_block + i) as u64);
-            for ((y, &x), random) in y.iter_mut().zip(x).zip(random) {
-                *y = if random >= threshold { x * growth } else { 0.0 };
-            }
+    for_each_row_block(&mut y, DRAWN_AT_ONCE, |first, values| {
+        let x = &x[first * DRAWN_AT_ONCE..];
+        let mut random = [0; DRAWN_AT_ONCE];
+        for (i, (y, x)) in values.chunks_mut(DRAWN_AT_ONCE).zip(x.chunks(DRAWN_AT_ONCE)).enumerate() {
+            let random = &mut random[..x.len()];
+            key.fill(((first + i) * DRAWN_AT_ONCE / 4) as u64, random);
+            y.copy_from_slice(x);
+            drop_values(y, random, probability);
         }
     });
     y
+}
+
+/// Sets each value to 0 whose number is below p · 2³², and divides the others by 1 − p.
+pub(super) fn drop_values(values: &mut [f32], random: &[u32], probability: f32) {
+    let threshold = (f64::from(probability) * f64::from(u32::MAX)) as u32;
+    let growth = 1.0 / (1.0 - probability);
+    for (value, &random) in values.iter_mut().zip(random) {
+        *value = if random >= threshold { *value * growth } else { 0.0 };
+    }
 }
 
 struct Dropout {

@@ -51,7 +51,8 @@ impl Optimizer for AdamW {
         let rate = (f64::from(update.learning_rate) / correction(beta1)) as f32;
         let root = correction(beta2).sqrt() as f32;
         let keep = if update.decays { 1.0 - update.learning_rate * self.weight_decay } else { 1.0 };
-        for (((p, &g), m), v) in values.iter_mut().zip(gradient).zip(first.iter_mut()).zip(second.iter_mut()) {
+        for (((p, &g), m), v) in values.iter_mut().zip(gradient).zip(first.iter_mut()).zip(second.iter_mut())
+        {
             *m = beta1 * *m + (1.0 - beta1) * g;
             *v = beta2 * *v + (1.0 - beta2) * g * g;
             *p = *p * keep - rate * *m / (v.sqrt() / root + self.epsilon);

@@ -68,7 +68,8 @@ impl OptimizerState {
                 let (_, width) = rows.values.rows_columns();
                 for (i, &row) in rows.rows.iter().enumerate() {
                     let range = row as usize * width..(row as usize + 1) * width;
-                    let mut of_row: Vec<&mut [f32]> = slots.iter_mut().map(|slot| &mut slot[range.clone()]).collect();
+                    let mut of_row: Vec<&mut [f32]> =
+                        slots.iter_mut().map(|slot| &mut slot[range.clone()]).collect();
                     optimizer.update(&mut values[range], rows.values.row(i), &mut of_row, update);
                 }
             }
@@ -83,7 +84,8 @@ fn update_dense(
     slots: Vec<&mut [f32]>,
     update: Update,
 ) {
-    let mut chunks: Vec<Vec<&mut [f32]>> = values.chunks(CHUNK).map(|_| Vec::with_capacity(slots.len())).collect();
+    let mut chunks: Vec<Vec<&mut [f32]>> =
+        values.chunks(CHUNK).map(|_| Vec::with_capacity(slots.len())).collect();
     for slot in slots {
         for (chunk, part) in chunks.iter_mut().zip(slot.chunks_mut(CHUNK)) {
             chunk.push(part);

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::{SelfAttention, Shape, WeightDropout};
 use crate::matrix::{Matrix, product};
+use crate::ops::dropout::drop_values;
 use crate::ops::softmax::{softmax_backward_row, softmax_in_place};
 use crate::parallel::for_each_segment;
 
@@ -139,13 +140,11 @@ const QUERY_BITS: u32 = 32;
 impl WeightDropout {
     /// Multiplies the values `[n, n]` of one text and head by M / (1 − p).
     fn apply(&self, values: &mut [f32], head: usize, text: &Range<usize>) {
+        let mut random = vec![0; text.len()];
         for (query, row) in text.clone().zip(values.chunks_exact_mut(text.len())) {
             let first = (head as u64) << (KEY_BITS + QUERY_BITS) | (query as u64) << KEY_BITS;
-            for (index, values) in (first..).zip(row.chunks_mut(4)) {
-                for (value, random) in values.iter_mut().zip(self.key.block(index)) {
-                    *value *= if random >= self.threshold { self.growth } else { 0.0 };
-                }
-            }
+            self.key.fill(first, &mut random);
+            drop_values(row, &random, self.probability);
         }
     }
 }

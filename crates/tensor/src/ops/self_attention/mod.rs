@@ -81,8 +81,7 @@ struct Shape {
 struct WeightDropout {
     key: RandomKey,
     /// Drawn numbers below are dropped.
-    threshold: u32,
-    growth: f32,
+    probability: f32,
 }
 
 impl WeightDropout {
@@ -91,8 +90,7 @@ impl WeightDropout {
             let message = format!("the probability of dropout must lie in [0, 1); found {probability}");
             return Err(Error::shape("self_attention", message));
         }
-        let threshold = (f64::from(probability) * f64::from(u32::MAX)) as u32;
-        Ok(Self { key, threshold, growth: 1.0 / (1.0 - probability) })
+        Ok(Self { key, probability })
     }
 }
 

@@ -1,0 +1,151 @@
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use polytask_model::{Evaluation, ModelFolder};
+use polytask_trainer::{Ending, Error, Totals, Trainer, prepare};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::configuration::ConfigurationArguments;
+use crate::console::{print, print_json, say};
+use crate::interrupt;
+use crate::progress::ProgressLine;
+
+/// Trains a model.
+///
+/// After every epoch the folder holds the best model so far, the history and a checkpoint. Ctrl-C finishes the batch,
+/// writes a checkpoint and ends with exit code 130; `--resume` goes on from there.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Train {
+    #[command(flatten)]
+    configuration: ConfigurationArguments,
+    /// The folder for the model; made if it does not exist.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Goes on from the checkpoint in the folder; the configuration must be the same.
+    #[arg(long)]
+    resume: bool,
+    /// Threads to compute with, instead of `threads` in [trainer]; 0 takes all cores.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Prints one JSON object in the end instead of the reports.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a run went.
+struct Outcome {
+    ending: Ending,
+    totals: Totals,
+    steps: u64,
+    parameters: usize,
+    /// The reports of the model that was kept.
+    evaluation: Evaluation,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Summary {
+    /// Of training; measuring and saving left out.
+    seconds: f64,
+    steps: u64,
+    tokens_per_s: f64,
+    examples_per_s: f64,
+    /// The share of a padded batch that would have been padding.
+    padding: f64,
+    peak_rss_mb: Option<f64>,
+    parameters: usize,
+    /// The main metric of each task.
+    dev: Map<String, Value>,
+}
+
+impl Train {
+    pub(crate) fn run(&self) -> Result<ExitCode> {
+        let outcome = self.train()?;
+        let folder = self.out.display();
+        if outcome.ending == Ending::Interrupted {
+            say(format_args!("interrupted; the same command with --resume goes on from {folder}"));
+            return Ok(ExitCode::from(interrupt::EXIT_CODE));
+        }
+        if outcome.ending == Ending::StoppedEarly {
+            say("stopped early: the dev metrics no longer got better");
+        }
+        if self.json {
+            print_json(&outcome.summary())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        for (task, report) in &outcome.evaluation {
+            print(format_args!("{task}\n{report}\n"))?;
+        }
+        print(format_args!("model: {folder}"))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn train(&self) -> Result<Outcome> {
+        let configuration = self.configuration.read()?;
+        let config = configuration.config()?;
+        let folder = ModelFolder::new(&self.out);
+        self.claim(&folder)?;
+        let threads = self.threads.unwrap_or(config.trainer.threads);
+        // A program that calls `run` may have made the pool already; the result does not depend on it.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+        let text = configuration.with_absolute_paths()?;
+        let prepared = prepare(config, &configuration.base)?;
+        let mut trainer = match self.resume {
+            true => Trainer::resume(prepared, text, &folder)?,
+            false => Trainer::new(prepared, text),
+        };
+        interrupt::catch()?;
+        let mut progress = ProgressLine::new();
+        let ending = trainer.run(&folder, &mut progress);
+        progress.finish();
+        Ok(Outcome {
+            ending: ending?,
+            totals: trainer.progress().total.clone(),
+            steps: trainer.progress().step,
+            parameters: trainer.model().parameters().count(),
+            evaluation: folder.evaluation()?.unwrap_or_default(),
+        })
+    }
+
+    /// Refuses a folder that holds what this run would overwrite, and one that cannot be written to.
+    fn claim(&self, folder: &ModelFolder) -> Result<()> {
+        if self.resume && !folder.checkpoint().exists() {
+            return Err(Error::NoCheckpoint { file: folder.checkpoint() }.into());
+        }
+        if !self.resume && (folder.model().exists() || folder.checkpoint().exists()) {
+            return Err(Error::FolderInUse { folder: self.out.clone() }.into());
+        }
+        let probe = self.out.join(".polytask");
+        let write = || fs::create_dir_all(&self.out).and_then(|()| fs::write(&probe, ""));
+        let write = || write().and_then(|()| fs::remove_file(&probe));
+        write().with_context(|| format!("{}: cannot be written to", self.out.display()))
+    }
+}
+
+impl Outcome {
+    fn summary(&self) -> Summary {
+        let Totals { seconds, examples, .. } = self.totals;
+        let value = |report: &polytask_task::metrics::Report| Value::from(report.value);
+        Summary {
+            seconds,
+            steps: self.steps,
+            tokens_per_s: self.totals.tokens_per_second(),
+            examples_per_s: examples as f64 / seconds.max(f64::MIN_POSITIVE),
+            padding: self.totals.padding(),
+            peak_rss_mb: peak_rss_mb(),
+            parameters: self.parameters,
+            dev: self.evaluation.iter().map(|(task, report)| (task.clone(), value(report))).collect(),
+        }
+    }
+}
+
+/// The most memory that this process ever held, in 10⁶ bytes; Linux tells it.
+fn peak_rss_mb() -> Option<f64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024.0 / 1e6)
+}

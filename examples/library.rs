@@ -1,0 +1,36 @@
+//! Trains from a configuration and answers a text, with the crates as a library.
+//!
+//!     cargo run --release --example library examples/quickstart.toml "Where is my order?"
+
+#![allow(clippy::print_stdout, reason = "a program")]
+
+use anyhow::Context;
+use polytask_config::Document;
+use polytask_model::ModelFolder;
+use polytask_trainer::{Config, Silent, Trainer, prepare};
+
+// A task type that no crate links does not exist: its name would be unknown.
+use {polytask_classification as _, polytask_ner as _, polytask_sentiment as _};
+
+fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let path = arguments.next().context("usage: library CONFIG [TEXT …]")?;
+    let texts: Vec<String> = arguments.collect();
+
+    let document = Document::read(path.as_ref())?;
+    let base = std::path::Path::new(&path).parent().unwrap_or("".as_ref()).to_path_buf();
+    let prepared = prepare(Config::read(&document)?, &base)?;
+    let folder = ModelFolder::new(std::env::temp_dir().join(format!("polytask-library-{}", std::process::id())));
+    let mut trainer = Trainer::new(prepared, document.to_toml());
+    trainer.run(&folder, &mut Silent)?;
+    for (task, report) in trainer.evaluate()? {
+        println!("{task}: {} {:.3}", report.metric, report.value);
+    }
+
+    let model = folder.load()?;
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    for answer in model.predict(&texts, &model.tasks_named(&[])?, false)? {
+        println!("{}", serde_json::to_string(&answer)?);
+    }
+    Ok(())
+}
