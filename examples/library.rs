@@ -1,6 +1,6 @@
 //! Trains from a configuration and answers a text, with the crates as a library.
 //!
-//!     cargo run --release --example library examples/quickstart.toml "Where is my order?"
+//!     cargo run --release --bin library -- examples/quickstart.toml "Where is my order?"
 
 #![allow(clippy::print_stdout, reason = "a program")]
 

@@ -1,7 +1,7 @@
 //! Writes the sample data: short messages to an online shop for electronics, with intent, sentiment and entities.
 //!
 //! ```text
-//! cargo run -p polytask-examples --example generate_sample
+//! cargo run --bin generate_sample
 //! ```
 
 mod entities;

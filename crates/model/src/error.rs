@@ -19,7 +19,7 @@ pub enum Error {
         source: anyhow::Error,
     },
     /// One label that its task refuses.
-    #[error("{place}: task `{task}` {source:#}")]
+    #[error("{place}: task `{task}`: {source:#}")]
     Label {
         /// The file and line of the row.
         place: polytask_data::Place,

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Accuracy of examples/benchmark.toml: all tasks as one model, each task alone, and an ablation.
+
+    cargo build --release && python3 docs/benchmarks/accuracy.py together alone      # mean ± deviation over seeds
+    cargo build --release && python3 docs/benchmarks/accuracy.py ablation
+
+Needs Python 3.11 and nothing else. Each run is one call of `polytask train … --json`; the tables are printed as Markdown.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import tomllib
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "examples" / "benchmark.toml"
+POLYTASK = ROOT / "target" / "release" / "polytask"
+
+# What each run of the ablation changes of the configuration.
+ABLATION = {
+    "as configured": [],
+}
+
+
+def value(x):
+    return json.dumps(x) if not isinstance(x, list) else "[" + ", ".join(map(value, x)) + "]"
+
+
+def write_toml(config, path):
+    """A configuration of flat tables and lists of flat tables."""
+    lines = []
+    for section, tables in config.items():
+        for table in tables if isinstance(tables, list) else [tables]:
+            lines.append(f"[[{section}]]" if isinstance(tables, list) else f"[{section}]")
+            lines += [f"{key} = {value(x)}" for key, x in table.items()]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def only(config, task):
+    """The configuration of one task and the data set that feeds it."""
+    chosen = [t for t in config["tasks"] if t["name"] == task]
+    data_set = chosen[0]["label"].split(".")[0]
+    return config | {"tasks": chosen, "data": [d for d in config["data"] if d["name"] == data_set]}
+
+
+def train(config, sets, seed):
+    """The last line of one training run, as an object."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "benchmark.toml"
+        write_toml(config, path)
+        sets = [f"trainer.seed={seed}", *sets]
+        options = [option for assignment in sets for option in ("--set", assignment)]
+        command = [POLYTASK, "train", path, "--out", pathlib.Path(folder) / "model", "--json", *options]
+        run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    result = json.loads(run.stdout.splitlines()[-1])
+    print(seed, sets[1:], result["dev"], f"{result['seconds']:.0f} s", file=sys.stderr, flush=True)
+    return result
+
+
+def cell(values):
+    values = [100 * v for v in values]
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.1f}{spread}"
+
+
+def row(name, results, tasks):
+    cells = [cell([r["dev"][t] for r in results]) if t in results[0]["dev"] else "" for t in tasks]
+    means = [statistics.mean(r["dev"][t] for t in tasks) for r in results] if len(results[0]["dev"]) == len(tasks) else []
+    seconds = statistics.mean(r["seconds"] for r in results)
+    return f"| {name} | {' | '.join(cells)} | {cell(means) if means else ''} | {seconds:.0f} |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="+", choices=["together", "alone", "ablation"])
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    config = tomllib.loads(CONFIG.read_text(encoding="utf-8"))
+    for data in config["data"]:  # the copy lies elsewhere
+        for key in {"train", "dev"} & data.keys():
+            data[key] = str((CONFIG.parent / data[key]).resolve())
+    tasks = [task["name"] for task in config["tasks"]]
+    seeds = range(arguments.seeds)
+    print(f"| | {' | '.join(tasks)} | mean | seconds |\n|---|{'---|' * (len(tasks) + 2)}")
+    if "together" in arguments.what:
+        print(row("one model", [train(config, [], seed) for seed in seeds], tasks), flush=True)
+    if "alone" in arguments.what:
+        for task in tasks:
+            print(row(f"{task} alone", [train(only(config, task), [], seed) for seed in seeds], tasks), flush=True)
+    if "ablation" in arguments.what:
+        for name, sets in ABLATION.items():
+            print(row(name, [train(config, sets, seed) for seed in seeds], tasks), flush=True)
+
+
+if __name__ == "__main__":
+    main()
