@@ -1,6 +1,6 @@
 use polytask_tensor::initialize::Initializer;
 use polytask_tensor::ops::{self, TaskAttention as Pooled};
-use polytask_tensor::{Offsets, ParameterBuilder, ParameterId, Parameters, Result, Tensor};
+use polytask_tensor::{Error, Offsets, ParameterBuilder, ParameterId, Parameters, Result, Tensor};
 
 /// The spread of a fresh query: small, so that attention begins near the mean of the text.
 const STANDARD_DEVIATION: f32 = 0.02;
@@ -36,13 +36,48 @@ impl TaskAttention {
         Ok(Self { queries: tasks.into_iter().map(query).collect::<Result<_>>()? })
     }
 
-    /// All tasks' inputs from the states `[tokens, width]` in one operation: `pooled`
-    /// `[tasks · texts, heads · width]`, task after task, and the weights α `[tokens, tasks · heads]`.
+    /// The inputs of some tasks (their places among the names) from the states `[tokens, width]` in one operation:
+    /// `pooled` `[tasks · texts, heads · width]`, task after task, and the weights α `[tokens, tasks · heads]`. The
+    /// queries of all other tasks take no part.
     ///
     /// # Errors
-    /// The width differs.
-    pub fn forward(&self, parameters: &Parameters, states: &Tensor, texts: &Offsets) -> Result<Pooled> {
-        let queries: Vec<&Tensor> = self.queries.iter().map(|&id| parameters.get(id)).collect();
-        ops::task_attention(states, &queries, texts)
+    /// The width differs, or there is no such task, or none at all.
+    pub fn forward(
+        &self,
+        parameters: &Parameters,
+        states: &Tensor,
+        texts: &Offsets,
+        tasks: &[usize],
+    ) -> Result<Pooled> {
+        let query = |&task: &usize| {
+            let known = self.queries.len();
+            let missing = || Error::shape("task attention", format!("task {task} of {known} tasks"));
+            self.queries.get(task).map(|&id| parameters.get(id)).ok_or_else(missing)
+        };
+        ops::task_attention(states, &tasks.iter().map(query).collect::<Result<Vec<_>>>()?, texts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polytask_tensor::testing::{assert_close, sample};
+
+    #[test]
+    fn some_tasks_read_what_they_read_among_all_and_the_others_get_no_gradient() {
+        let mut parameters = Parameters::default();
+        let mut builder = ParameterBuilder::random(&mut parameters, 1);
+        let attention = TaskAttention::new(&mut builder, ["a", "b", "c"], 4, 2).unwrap();
+        let (states, texts) = (sample(&[5, 4], 1), Offsets::from_lengths([3, 2]));
+        let all = attention.forward(&parameters, &states, &texts, &[0, 1, 2]).unwrap();
+        let some = attention.forward(&parameters, &states, &texts, &[0, 2]).unwrap();
+        assert_eq!((some.pooled.shape(), some.weights.shape()), (&[4, 8][..], &[5, 4][..]));
+        // The products of three queries at once may add in another order.
+        assert_close(&some.pooled.data()[16..], &all.pooled.data()[32..], 1e-6);
+        let gradients = some.pooled.backward_from(sample(&[4, 8], 2)).unwrap();
+        let reached = |task: usize| gradients.get(parameters.get(attention.queries[task])).is_some();
+        assert_eq!([0, 1, 2].map(reached), [true, false, true]);
+        let error = attention.forward(&parameters, &states, &texts, &[3]).unwrap_err().to_string();
+        assert_eq!(error, "task attention: task 3 of 3 tasks");
     }
 }

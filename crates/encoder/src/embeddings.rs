@@ -8,8 +8,6 @@ use polytask_tensor::{
 
 use crate::{EncoderInput, Positions, Transformer};
 
-/// The piece that stands for an unknown one: id 0 of every tokenizer.
-const UNKNOWN_PIECE: u32 = 0;
 /// Features a word: lower-cased form, prefix, suffix, shape.
 const FEATURES: usize = 4;
 /// The row of a feature table that stands for a word whose form is hidden.
@@ -152,7 +150,7 @@ impl Embeddings {
 fn hide_pieces(input: &EncoderInput, hidden: &[bool]) -> Ids {
     let mut pieces = input.pieces.as_slice().to_vec();
     for (range, _) in input.words.iter().zip(hidden).filter(|(_, hidden)| **hidden) {
-        pieces[range].fill(UNKNOWN_PIECE);
+        pieces[range].fill(input.unknown_piece);
     }
     pieces.into()
 }
@@ -165,4 +163,21 @@ fn sinusoid(place: usize, width: usize) -> impl Iterator<Item = f32> {
         let angle = place as f64 / 10_000f64.powf((column / 2 * 2) as f64 / width as f64);
         (scale * if column % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pieces_of_a_hidden_word_are_the_unknown_one() {
+        let input = EncoderInput {
+            pieces: Ids::from(vec![3, 4, 5, 6]),
+            unknown_piece: 7,
+            texts: Offsets::from_lengths([4]),
+            words: Offsets::from_lengths([1, 2, 1]),
+            shapes: vec![[0; 4]; 3],
+        };
+        assert_eq!(hide_pieces(&input, &[false, true, false]).as_slice(), [3, 7, 7, 6]);
+    }
 }

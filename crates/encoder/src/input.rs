@@ -5,6 +5,8 @@ use polytask_tensor::{Ids, Offsets};
 pub struct EncoderInput {
     /// The piece ids of all texts, one text after another, `[pieces]`.
     pub pieces: Ids,
+    /// The piece that stands for what the vocabulary cannot spell.
+    pub unknown_piece: u32,
     /// The pieces of each text.
     pub texts: Offsets,
     /// The pieces of each word, over the whole batch.

@@ -17,22 +17,26 @@ use crate::{Encoder, EncoderConfig, EncoderInput};
 #[serde(default, deny_unknown_fields)]
 pub struct Transformer {
     /// The width of a state.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 16_384))]
     pub width: usize,
     /// The number of layers.
+    #[schemars(range(max = 256))]
     pub layers: usize,
     /// The number of attention heads; must divide `width`.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1024))]
     pub heads: usize,
     /// The inner width of the feed-forward networks; 0 is four times `width`.
+    #[schemars(range(max = 65_536))]
     pub feed_forward: usize,
     /// Where the layer norms stand.
     pub norm: Norm,
     /// How a token knows its place in the text.
     pub positions: Positions,
     /// Neighbours on each side that a convolution in each layer reads; 0 leaves the convolution out.
+    #[schemars(range(max = 64))]
     pub window: usize,
     /// Rows of each of the four word-shape tables (lower-cased form, prefix, suffix, shape); 0 leaves them out.
+    #[schemars(range(max = 1_000_000))]
     pub word_shapes: usize,
     /// The share of values dropped from embeddings, blocks and final states in training.
     #[schemars(range(min = 0.0, max = 0.99))]

@@ -239,29 +239,49 @@ fn walk(
         let inputs = operation.inputs();
         let gradients = operation.backward(&tensor, &gradient.to_dense())?;
         drop(gradient);
-        for (input, gradient) in inputs.into_iter().zip(gradients) {
-            if let Some(gradient) = gradient.filter(|_| input.is_tracked() && input.id() >= oldest) {
-                check_shape(operation.name(), input, &gradient)?;
-                accumulate(&mut sums, input.id(), gradient);
-                tensors.entry(input.id()).or_insert_with(|| input.clone());
+        if gradients.len() != inputs.len() {
+            let message = format!("{} gradients for {} inputs", gradients.len(), inputs.len());
+            return Err(faulty(operation, message));
+        }
+        for (place, (input, gradient)) in inputs.into_iter().zip(gradients).enumerate() {
+            if !input.is_tracked() || input.id() < oldest {
+                continue;
             }
+            let Some(gradient) = gradient else {
+                return Err(faulty(operation, format!("no gradient for input {place}, which is tracked")));
+            };
+            check(input, &gradient)
+                .map_err(|fault| faulty(operation, format!("for input {place} {fault}")))?;
+            accumulate(&mut sums, input.id(), gradient);
+            tensors.entry(input.id()).or_insert_with(|| input.clone());
         }
     }
     Ok(())
 }
 
-fn check_shape(operation: &'static str, input: &Tensor, gradient: &Gradient) -> Result<()> {
-    let fits = match gradient {
-        Gradient::Dense(tensor) => tensor.shape() == input.shape(),
-        Gradient::Rows(sparse) => input.rows_columns() == (sparse.total_rows, sparse.values.rows_columns().1),
+fn faulty(operation: &dyn Operation, message: impl std::fmt::Display) -> Error {
+    Error::shape(operation.name(), format!("the backward made {message}"))
+}
+
+/// What is wrong with the gradient of an input, as the end of a sentence.
+fn check(input: &Tensor, gradient: &Gradient) -> std::result::Result<(), String> {
+    let (shape, found) = match gradient {
+        Gradient::Dense(tensor) => (input.shape().to_vec(), tensor.shape().to_vec()),
+        Gradient::Rows(RowGradient { rows, values, total_rows }) => {
+            if !rows.is_sorted_by(|a, b| a < b) {
+                return Err("a gradient whose rows are not ascending, each once".into());
+            }
+            let (input_rows, width) = input.rows_columns();
+            if *total_rows != input_rows || rows.last().is_some_and(|&row| row as usize >= input_rows) {
+                return Err(format!("a gradient of rows beyond its {input_rows}"));
+            }
+            (vec![rows.len(), width], values.shape().to_vec())
+        }
     };
-    if fits {
+    if shape == found {
         return Ok(());
     }
-    Err(Error::shape(
-        operation,
-        format!("the backward made a gradient of another shape than its input {:?}", input.shape()),
-    ))
+    Err(format!("a gradient of shape {found:?}, needed is {shape:?}"))
 }
 
 #[cfg(test)]
@@ -295,6 +315,59 @@ mod tests {
     fn a_constant_cannot_be_differentiated() {
         assert!(Tensor::scalar(1.0).backward().is_err());
         assert!(Tensor::zeros(&[2]).leaf().backward().is_err());
+    }
+
+    /// The identity with a backward that answers what it is told to.
+    struct Told {
+        input: Tensor,
+        answer: Vec<Option<Gradient>>,
+    }
+
+    impl Operation for Told {
+        fn name(&self) -> &'static str {
+            "told"
+        }
+
+        fn inputs(&self) -> Vec<&Tensor> {
+            vec![&self.input]
+        }
+
+        fn backward(&self, _output: &Tensor, _gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
+            Ok(self.answer.clone())
+        }
+    }
+
+    #[test]
+    fn a_faulty_backward_is_named() {
+        let message = |answer: Vec<Option<Gradient>>| {
+            let input = Tensor::zeros(&[3, 2]).leaf();
+            let y = input.recorded_view(0, &[3, 2], Told { input: input.clone(), answer });
+            y.backward_from(Tensor::zeros(&[3, 2])).unwrap_err().to_string()
+        };
+        let dense = |shape: &[usize]| Some(Gradient::Dense(Tensor::zeros(shape)));
+        let sparse = |rows: &[u32], shape: &[usize], total_rows| {
+            Some(Gradient::Rows(RowGradient {
+                rows: rows.to_vec(),
+                values: Tensor::zeros(shape),
+                total_rows,
+            }))
+        };
+        assert_eq!(message(vec![]), "told: the backward made 0 gradients for 1 inputs");
+        assert_eq!(message(vec![dense(&[3, 2]); 2]), "told: the backward made 2 gradients for 1 inputs");
+        let expected = "told: the backward made no gradient for input 0, which is tracked";
+        assert_eq!(message(vec![None]), expected);
+        for (gradient, expected) in [
+            (dense(&[2, 3]), "of shape [2, 3], needed is [3, 2]"),
+            (sparse(&[1, 0], &[2, 2], 3), "whose rows are not ascending, each once"),
+            (sparse(&[1, 1], &[2, 2], 3), "whose rows are not ascending, each once"),
+            (sparse(&[0, 3], &[2, 2], 3), "of rows beyond its 3"),
+            (sparse(&[0], &[1, 2], 4), "of rows beyond its 3"),
+            (sparse(&[0, 1], &[1, 2], 3), "of shape [1, 2], needed is [2, 2]"),
+            (sparse(&[0], &[1, 1], 3), "of shape [1, 1], needed is [1, 2]"),
+        ] {
+            let expected = format!("told: the backward made for input 0 a gradient {expected}");
+            assert_eq!(message(vec![gradient]), expected);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use ndarray::{ArrayD, IxDyn};
 use ndarray_rand::RandomExt;
 use ndarray_rand::rand_distr::{Normal, Uniform};
 
-use crate::{Philox, RandomKey, Tensor};
+use crate::{Error, Philox, RandomKey, Result, Tensor};
 
 /// The distribution of a parameter's first values.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,7 +13,7 @@ pub enum Initializer {
     Constant(f32),
     /// Normal with mean 0; BERT draws all matrices with 0.02.
     Normal {
-        /// Its standard deviation, at least 0.
+        /// Its standard deviation, finite and at least 0.
         standard_deviation: f32,
     },
     /// Uniform in ±√(6 / (rows + columns)): Glorot and Bengio 2010, equation 16.
@@ -22,24 +22,30 @@ pub enum Initializer {
 
 impl Initializer {
     /// A leaf of the given shape; the same key gives the same values.
-    pub fn draw(self, shape: &[usize], key: RandomKey) -> Tensor {
+    ///
+    /// # Errors
+    /// The standard deviation is negative or not finite.
+    pub fn draw(self, shape: &[usize], key: RandomKey) -> Result<Tensor> {
         let mut generator = Philox::new(key);
         let fan: usize = shape.iter().rev().take(2).sum();
         let array: ArrayD<f32> = match self {
             Initializer::Constant(value) => ArrayD::from_elem(IxDyn(shape), value),
-            Initializer::Normal { standard_deviation } => match Normal::new(0.0, standard_deviation) {
-                Ok(normal) => ArrayD::random_using(IxDyn(shape), normal, &mut generator),
-                Err(_) => ArrayD::zeros(IxDyn(shape)),
-            },
+            Initializer::Normal { standard_deviation } => {
+                let normal = Normal::new(0.0, standard_deviation).ok().filter(|_| standard_deviation >= 0.0);
+                let normal = normal.ok_or_else(|| self.refused())?;
+                ArrayD::random_using(IxDyn(shape), normal, &mut generator)
+            }
             Initializer::XavierUniform => {
                 let bound = (6.0 / fan.max(1) as f32).sqrt();
-                match Uniform::new_inclusive(-bound, bound) {
-                    Ok(uniform) => ArrayD::random_using(IxDyn(shape), uniform, &mut generator),
-                    Err(_) => ArrayD::zeros(IxDyn(shape)),
-                }
+                let uniform = Uniform::new_inclusive(-bound, bound).map_err(|_| self.refused())?;
+                ArrayD::random_using(IxDyn(shape), uniform, &mut generator)
             }
         };
-        Tensor::from_array(array.view()).leaf()
+        Ok(Tensor::from_array(array.view()).leaf())
+    }
+
+    fn refused(self) -> Error {
+        Error::shape("initializer", format!("{self:?} is no distribution"))
     }
 }
 
@@ -59,9 +65,9 @@ mod tests {
         };
         // 60,000 draws: the mean's standard error is 0.4 % of a standard deviation, so 2 % is five of them.
         let (mean, deviation) =
-            moments(&Initializer::Normal { standard_deviation: 0.5 }.draw(&[200, 300], KEY));
+            moments(&Initializer::Normal { standard_deviation: 0.5 }.draw(&[200, 300], KEY).unwrap());
         assert!(mean.abs() < 0.01 && (deviation - 0.5).abs() < 0.01, "{mean} {deviation}");
-        let (mean, deviation) = moments(&Initializer::XavierUniform.draw(&[200, 300], KEY));
+        let (mean, deviation) = moments(&Initializer::XavierUniform.draw(&[200, 300], KEY).unwrap());
         let expected = (2.0f64 / 500.0).sqrt();
         assert!(
             mean.abs() < 0.02 * expected && (deviation / expected - 1.0).abs() < 0.02,
@@ -71,9 +77,19 @@ mod tests {
 
     #[test]
     fn one_key_gives_one_set_of_values() {
-        let draw =
-            |stream| Initializer::XavierUniform.draw(&[3, 5], RandomKey { seed: 1, stream }).data().to_vec();
+        let draw = |stream| {
+            let key = RandomKey { seed: 1, stream };
+            Initializer::XavierUniform.draw(&[3, 5], key).unwrap().data().to_vec()
+        };
         assert_eq!(draw(4), draw(4));
         assert_ne!(draw(4), draw(5));
+    }
+
+    #[test]
+    fn a_deviation_that_is_none_is_refused() {
+        for standard_deviation in [f32::NAN, f32::INFINITY, -1.0] {
+            let error = Initializer::Normal { standard_deviation }.draw(&[2], KEY).unwrap_err().to_string();
+            assert!(error.starts_with("initializer: Normal { standard_deviation: "), "{error}");
+        }
     }
 }

@@ -22,6 +22,8 @@ pub use device::Device;
 pub use error::{Error, Result};
 pub use packed::{Ids, Offsets};
 pub use parallel::for_each_row_block;
-pub use parameters::{Parameter, ParameterBuilder, ParameterId, Parameters, TensorFile, write_tensors};
+pub use parameters::{
+    Parameter, ParameterBuilder, ParameterId, Parameters, TensorFile, TensorValues, write_tensors,
+};
 pub use random::{Pass, Philox, RandomKey};
 pub use tensor::{Buffer, Tensor};

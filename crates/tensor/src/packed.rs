@@ -73,12 +73,13 @@ impl Offsets {
         }
     }
 
-    /// Offsets of segments of the given lengths.
+    /// Offsets of segments of the given lengths. Beyond 2³² − 1 rows, more than offsets can tell, all further segments
+    /// are empty: [`check_rows`](Self::check_rows) then refuses them.
     pub fn from_lengths(lengths: impl IntoIterator<Item = usize>) -> Self {
         let mut offsets = vec![0u32];
         let mut end = 0u32;
         for length in lengths {
-            end += length as u32;
+            end = end.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
             offsets.push(end);
         }
         Self(offsets.into())
@@ -135,6 +136,15 @@ mod tests {
         assert_eq!(offsets, Offsets::from_lengths([3, 0, 2]));
         assert_eq!((offsets.segments(), offsets.rows(), offsets.longest()), (3, 5, 3));
         assert_eq!(offsets.iter().collect::<Vec<_>>(), [0..3, 3..3, 3..5]);
+    }
+
+    #[test]
+    fn more_rows_than_offsets_can_tell_are_refused() {
+        for lengths in [[u32::MAX as usize, 7], [1 << 32, 7]] {
+            let offsets = Offsets::from_lengths(lengths);
+            assert_eq!(offsets.iter().last(), Some(u32::MAX as usize..u32::MAX as usize));
+            assert!(offsets.check_rows(lengths.iter().sum(), "linear").is_err());
+        }
     }
 
     #[test]

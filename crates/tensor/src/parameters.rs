@@ -1,10 +1,11 @@
 //! Named parameters in one store, and their file.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, Metadata, View};
 
 use crate::initialize::Initializer;
 use crate::{Error, RandomKey, Result, Tensor};
@@ -27,6 +28,13 @@ impl Parameter {
 /// A parameter's place in its store: what a layer keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ParameterId(usize);
+
+impl ParameterId {
+    /// The place in the order in which the parameters were made.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
 
 /// All parameters of a model, in the order they were made. Optimizers, checkpoints and counting go through it.
 #[derive(Clone, Debug, Default)]
@@ -71,6 +79,15 @@ impl Parameters {
         self.entries[id.0].tensor.update(change);
     }
 
+    /// The same values as constants: a pass with them records nothing for a backward. The values are shared.
+    pub fn detached(&self) -> Self {
+        let mut detached = self.clone();
+        for parameter in &mut detached.entries {
+            parameter.tensor = parameter.tensor.detach();
+        }
+        detached
+    }
+
     /// Adds a parameter.
     ///
     /// # Errors
@@ -90,20 +107,38 @@ impl Parameters {
     /// # Errors
     /// The file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let tensors = self.entries.iter().map(|parameter| (parameter.name.as_str(), &parameter.tensor));
+        let tensors = self.entries.iter().map(|parameter| {
+            let Parameter { name, tensor } = parameter;
+            (name, TensorValues { shape: tensor.shape(), values: tensor.data() })
+        });
         write_tensors(path, tensors, &[])
     }
+}
 
-    /// Replaces all values by those of a file, in which every parameter must be.
-    ///
-    /// # Errors
-    /// A tensor is missing or has another shape.
-    pub fn read(&mut self, file: &TensorFile) -> Result<()> {
-        for parameter in &mut self.entries {
-            let values = file.tensor(&parameter.name, parameter.tensor.shape())?;
-            parameter.tensor = values.leaf();
-        }
-        Ok(())
+/// Borrowed values of a tensor that is to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorValues<'a> {
+    /// The shape; its product is the number of values.
+    pub shape: &'a [usize],
+    /// The values, row after row.
+    pub values: &'a [f32],
+}
+
+impl View for TensorValues<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.values)
     }
 }
 
@@ -111,24 +146,14 @@ impl Parameters {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write_tensors<'a>(
+pub fn write_tensors<'a, N: AsRef<str> + Ord + std::fmt::Display>(
     path: &Path,
-    tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
+    tensors: impl IntoIterator<Item = (N, TensorValues<'a>)>,
     metadata: &[(&str, &str)],
 ) -> Result<()> {
-    let damaged = |error: safetensors::SafeTensorError| {
-        Error::Damaged { file: path.into(), message: error.to_string() }
-    };
-    let bytes: Vec<(&str, &Tensor, Vec<u8>)> = tensors
-        .into_iter()
-        .map(|(name, tensor)| (name, tensor, tensor.data().iter().flat_map(|v| v.to_le_bytes()).collect()))
-        .collect();
-    let views = bytes.iter().map(|(name, tensor, bytes)| {
-        TensorView::new(Dtype::F32, tensor.shape().to_vec(), bytes).map(|view| (*name, view))
-    });
-    let views = views.collect::<std::result::Result<Vec<_>, _>>().map_err(damaged)?;
     let metadata = metadata.iter().map(|(key, text)| (key.to_string(), text.to_string())).collect();
-    let file = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
+    let file = safetensors::serialize(tensors, Some(metadata))
+        .map_err(|error| Error::Damaged { file: path.into(), message: error.to_string() })?;
     std::fs::write(path, file).map_err(|source| Error::Io { file: path.into(), source })
 }
 
@@ -137,6 +162,9 @@ pub fn write_tensors<'a>(
 pub struct TensorFile {
     path: PathBuf,
     bytes: Vec<u8>,
+    header: Metadata,
+    /// Where the values of the first tensor begin.
+    start: usize,
 }
 
 impl TensorFile {
@@ -146,35 +174,22 @@ impl TensorFile {
     /// It cannot be read, or is no sound safetensors file.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|source| Error::Io { file: path.into(), source })?;
-        let file = Self { path: path.into(), bytes };
-        file.parsed()?;
-        Ok(file)
-    }
-
-    fn parsed(&self) -> Result<SafeTensors<'_>> {
-        SafeTensors::deserialize(&self.bytes)
-            .map_err(|error| Error::Damaged { file: self.path.clone(), message: error.to_string() })
+        let (length, header) = SafeTensors::read_metadata(&bytes)
+            .map_err(|error| Error::Damaged { file: path.into(), message: error.to_string() })?;
+        // The header follows its length.
+        Ok(Self { path: path.into(), bytes, header, start: size_of::<u64>() + length })
     }
 
     /// The names in the file, sorted.
-    ///
-    /// # Errors
-    /// The file is damaged.
-    pub fn names(&self) -> Result<Vec<String>> {
-        let mut names: Vec<String> = self.parsed()?.names().into_iter().map(str::to_string).collect();
+    pub fn names(&self) -> Vec<String> {
+        let mut names = self.header.offset_keys();
         names.sort_unstable();
-        Ok(names)
+        names
     }
 
-    /// The texts in the header by their keys.
-    ///
-    /// # Errors
-    /// The file is damaged.
-    pub fn metadata(&self) -> Result<BTreeMap<String, String>> {
-        let (_, metadata) = SafeTensors::read_metadata(&self.bytes)
-            .map_err(|error| Error::Damaged { file: self.path.clone(), message: error.to_string() })?;
-        let texts = metadata.metadata().iter().flatten();
-        Ok(texts.map(|(key, text)| (key.clone(), text.clone())).collect())
+    /// The text of a key in the header.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.header.metadata().as_ref()?.get(key).map(String::as_str)
     }
 
     /// One tensor, which must have the shape given.
@@ -182,20 +197,20 @@ impl TensorFile {
     /// # Errors
     /// It is missing, or has another shape or type.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let parsed = self.parsed()?;
-        let Ok(view) = parsed.tensor(name) else {
-            let hint = format!(" (the file holds {} tensors)", parsed.len());
+        let Some(info) = self.header.info(name) else {
+            let hint = format!(" (the file holds {} tensors)", self.header.offset_keys().len());
             return Err(Error::MissingTensor { file: self.path.clone(), name: name.into(), hint });
         };
-        if view.dtype() != Dtype::F32 {
-            let found = format!("{:?}", view.dtype());
+        if info.dtype != Dtype::F32 {
+            let found = format!("{:?}", info.dtype);
             return Err(Error::TensorType { file: self.path.clone(), name: name.into(), found });
         }
-        if view.shape() != shape {
-            let (expected, found) = (shape.to_vec(), view.shape().to_vec());
+        if info.shape != shape {
+            let (expected, found) = (shape.to_vec(), info.shape.clone());
             return Err(Error::TensorShape { file: self.path.clone(), name: name.into(), expected, found });
         }
-        let (values, _) = view.data().as_chunks::<4>();
+        let (first, end) = info.data_offsets;
+        let (values, _) = self.bytes[self.start + first..self.start + end].as_chunks::<4>();
         Tensor::new(values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(), shape)
     }
 }
@@ -236,7 +251,7 @@ impl<'a> ParameterBuilder<'a> {
     /// Makes one parameter.
     ///
     /// # Errors
-    /// The name is taken; or the file lacks it or holds it in another shape.
+    /// The name is taken; the file lacks it or holds it in another shape; or the initializer is no distribution.
     pub fn parameter(
         &mut self,
         name: &str,
@@ -245,7 +260,7 @@ impl<'a> ParameterBuilder<'a> {
     ) -> Result<ParameterId> {
         let name = self.full_name(name);
         let values = match self.source {
-            Source::Random(seed) => initializer.draw(shape, RandomKey::named(seed, &name)),
+            Source::Random(seed) => initializer.draw(shape, RandomKey::named(seed, &name))?,
             Source::File(file) => file.tensor(&name, shape)?,
         };
         self.parameters.insert(&name, &values)
@@ -282,7 +297,7 @@ mod tests {
     fn a_file_gives_back_the_same_bits() {
         let (_folder, path, first) = written();
         let file = TensorFile::read(&path).unwrap();
-        assert_eq!(file.names().unwrap(), ["encoder.weight", "head.bias"]);
+        assert_eq!(file.names(), ["encoder.weight", "head.bias"]);
         let mut second = Parameters::default();
         build(&mut ParameterBuilder::from_file(&mut second, &file)).unwrap();
         for (id, parameter) in first.iter() {
@@ -301,6 +316,16 @@ mod tests {
         let (_folder, _, among_others) = written();
         let other = among_others.find("encoder.weight").unwrap();
         assert_eq!(alone.get(id).data(), among_others.get(other).data());
+    }
+
+    #[test]
+    fn detached_parameters_share_their_values_and_record_nothing() {
+        let (_folder, _, parameters) = written();
+        let detached = parameters.detached();
+        for (id, parameter) in parameters.iter() {
+            assert!(parameter.tensor().is_tracked() && !detached.get(id).is_tracked());
+            assert_eq!(parameter.tensor().data().as_ptr(), detached.get(id).data().as_ptr());
+        }
     }
 
     #[test]

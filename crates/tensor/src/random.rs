@@ -54,14 +54,19 @@ impl RandomKey {
     }
 
     /// The stream of this seed that belongs to a name, so that what others draw does not move it.
+    ///
+    /// Names have the upper half of the streams, [passes](Pass) the lower one: the two never meet.
     pub fn named(seed: u64, name: &str) -> Self {
         // FNV-1a, 64 bits: stable across platforms and versions, unlike the standard hasher.
         let stream = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
-        Self { seed, stream }
+        Self { seed, stream: stream | NAMED }
     }
 }
+
+/// The bit that tells the streams of names from those of passes.
+const NAMED: u64 = 1 << 63;
 
 /// Blocks that are drawn at once: two of the widest vectors.
 const LANES: usize = 16;
@@ -149,6 +154,8 @@ impl Pass {
     }
 
     /// A fresh stream for one layer's use; `None` in inference.
+    ///
+    /// Each is used once as long as a pass draws fewer than 2¹⁶ times and a run takes fewer than 2⁴⁷ steps.
     pub fn next_key(&mut self) -> Option<RandomKey> {
         let (seed, step) = self.training?;
         self.draws += 1;
@@ -211,5 +218,13 @@ mod tests {
         assert!(keys[0] != keys[1] && keys[0] != keys[2] && keys[1] != keys[2]);
         assert_eq!(Pass::training(1, 1).next_key(), keys[0]);
         assert_eq!(Pass::inference().next_key(), None);
+    }
+
+    #[test]
+    fn names_and_passes_share_no_stream() {
+        let names = ["", "a", "encoder.embeddings.pieces.weight", "tasks.intent.head.weight"];
+        assert!(names.iter().all(|name| RandomKey::named(1, name).stream >= 1 << 63));
+        let last = Pass::training(1, (1 << 47) - 1).next_key().unwrap();
+        assert!(last.stream < 1 << 63);
     }
 }

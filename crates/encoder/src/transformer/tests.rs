@@ -10,6 +10,7 @@ fn config(norm: Norm, positions: Positions) -> Transformer {
 fn input() -> EncoderInput {
     EncoderInput {
         pieces: Ids::from(vec![3, 4, 5, 6, 7, 3]),
+        unknown_piece: 0,
         texts: Offsets::from_lengths([4, 2]),
         words: Offsets::from_lengths([1, 2, 1, 1, 1]),
         shapes: vec![[1, 2, 3, 4], [5, 6, 7, 8], [9, 8, 7, 6], [5, 4, 3, 2], [1, 2, 3, 4]],
@@ -47,6 +48,7 @@ fn a_batch_equals_one_by_one() {
     let whole = input();
     let second = EncoderInput {
         pieces: Ids::from(&whole.pieces.as_slice()[4..]),
+        unknown_piece: 0,
         texts: Offsets::from_lengths([2]),
         words: Offsets::from_lengths([1, 1]),
         shapes: whole.shapes[3..].to_vec(),
@@ -60,6 +62,7 @@ fn a_batch_equals_one_by_one() {
 fn order_matters_only_where_something_tells_it() {
     let reversed = EncoderInput {
         pieces: Ids::from(vec![3, 7]),
+        unknown_piece: 0,
         texts: Offsets::from_lengths([2]),
         words: Offsets::from_lengths([1, 1]),
         shapes: vec![[1, 2, 3, 4], [5, 4, 3, 2]],
@@ -89,6 +92,7 @@ fn the_bits_do_not_depend_on_the_threads() {
     let pieces: Vec<u32> = (0..400).map(|i| i % 10).collect();
     let input = EncoderInput {
         pieces: Ids::from(pieces),
+        unknown_piece: 0,
         texts: Offsets::from_lengths((0..40).map(|_| 10)),
         words: Offsets::from_lengths((0..400).map(|_| 1)),
         shapes: (0..400).map(|i| [i, i / 2, i / 3, i / 4]).collect(),
@@ -121,6 +125,7 @@ fn a_text_beyond_the_learnt_positions_is_refused() {
     let (parameters, encoder) = build(&config(Norm::Pre, Positions::Learnt));
     let long = EncoderInput {
         pieces: Ids::from(vec![1; 17]),
+        unknown_piece: 0,
         texts: Offsets::from_lengths([17]),
         words: Offsets::from_lengths((0..17).map(|_| 1)),
         shapes: vec![[0; 4]; 17],
