@@ -5,7 +5,7 @@ use crate::view::table_to_json;
 use crate::{Error, Place, Result, Table, set};
 use serde_json::{Map, Value};
 use std::path::Path;
-use toml_edit::DocumentMut;
+use toml_edit::{DocumentMut, Key, Value as TomlValue};
 
 /// A configuration: one TOML file, and the assignments from the command line on top of it.
 ///
@@ -62,12 +62,42 @@ impl Document {
     pub fn set(&mut self, assignment: &str) -> Result<()> {
         let fault = |message| at(Place::Set(assignment.to_owned()), message);
         let (keys, value) = set::parse(assignment).map_err(fault)?;
+        self.assign(&keys, value, assignment)
+    }
+
+    /// [`Document::set`] with the keys one by one, which may then hold any character, and a value that is one.
+    ///
+    /// ```
+    /// # use polytask_config::Document;
+    /// let mut document = Document::parse("train.toml", "[[data]]\nname = 'a=b'\n")?;
+    /// document.set_at(&["data", "a=b", "train"], "x.csv")?;
+    /// assert_eq!(document.to_toml(), "[[data]]\nname = 'a=b'\ntrain = \"x.csv\"\n");
+    /// # Ok::<(), polytask_config::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`Document::set`].
+    pub fn set_at(&mut self, keys: &[&str], value: impl Into<TomlValue>) -> Result<()> {
+        let keys: Vec<Key> = keys.iter().map(|key| Key::new(*key)).collect();
+        let value = value.into();
+        let path = keys.iter().map(|key| key.display_repr()).collect::<Vec<_>>().join(".");
+        let assignment = format!("{path}={value}");
+        self.assign(&keys, value, &assignment)
+    }
+
+    fn assign(&mut self, keys: &[Key], value: TomlValue, assignment: &str) -> Result<()> {
+        let fault = |message| at(Place::Set(assignment.to_owned()), message);
         let mut toml = self.toml.clone();
-        let path = set::assign(toml.as_item_mut(), "the top level", &keys, value).map_err(fault)?;
+        let path = set::assign(toml.as_item_mut(), "the top level", keys, value).map_err(fault)?;
         self.values = table_to_json(toml.as_table()).map_err(|(_, message)| fault(message))?;
         self.toml = toml;
         self.places.set(&path, assignment);
         Ok(())
+    }
+
+    /// All values, those of the assignments among them.
+    pub fn values(&self) -> &Map<String, Value> {
+        &self.values
     }
 
     /// The document as TOML with the assignments folded in and the comments kept.

@@ -2,21 +2,35 @@
 
 use crate::schema::Node;
 use schemars::Schema;
+use serde::Serialize;
 use serde_json::Value;
 
 /// One key of a configuration struct.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Key {
     /// What the user writes.
     pub name: String,
     /// The type in a reader's words: `integer ≥ 1`, `number`, `"a" | "b"`, `list of string`.
+    #[serde(rename = "type")]
     pub kind: String,
     /// The value when the key is absent; none if the key is required, or if absent means absent.
     pub default: Option<Value>,
-    /// The doc comment of the field; for an enum, that of each variant after it.
+    /// The doc comment of the field.
     pub doc: String,
+    /// The variants of an enum that have a doc comment.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<Choice>,
     /// Whether the key must be given.
     pub required: bool,
+}
+
+/// One value that a key may have.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Choice {
+    /// What the user writes.
+    pub name: String,
+    /// The doc comment of the variant.
+    pub doc: String,
 }
 
 /// The keys of a struct in the order of its fields.
@@ -29,7 +43,8 @@ pub fn keys(schema: &Schema) -> Vec<Key> {
             name: name.to_owned(),
             kind: node.describe(),
             default: node.get("default").filter(|value| !value.is_null()).map(shortest),
-            doc: doc(node),
+            doc: node.doc().to_owned(),
+            choices: choices(node),
             required: required.contains(&name),
         })
         .collect()
@@ -40,10 +55,11 @@ pub fn summary(schema: &Schema) -> String {
     Node::new(schema).doc().to_owned()
 }
 
-/// The keys as a Markdown table: key, type, default, meaning. Empty if the struct has no keys.
+/// The keys as a Markdown table: key, type, default, meaning. What the choices of a key mean follows as a list. Empty if
+/// there are no keys.
 ///
 /// ```
-/// use polytask_config::{markdown_table, schemars::{JsonSchema, schema_for}};
+/// use polytask_config::{keys, markdown_table, schemars::{JsonSchema, schema_for}};
 /// #[derive(JsonSchema)]
 /// #[schemars(crate = "polytask_config::schemars")]
 /// struct Head {
@@ -53,10 +69,9 @@ pub fn summary(schema: &Schema) -> String {
 /// let table = "| key | type | default | meaning |\n\
 ///              |---|---|---|---|\n\
 ///              | `width` | integer from 0 to 255 | required | Rows of the hidden layer. |\n";
-/// assert_eq!(markdown_table(&schema_for!(Head)), table);
+/// assert_eq!(markdown_table(&keys(&schema_for!(Head))), table);
 /// ```
-pub fn markdown_table(schema: &Schema) -> String {
-    let keys = keys(schema);
+pub fn markdown_table(keys: &[Key]) -> String {
     if keys.is_empty() {
         return String::new();
     }
@@ -68,19 +83,29 @@ pub fn markdown_table(schema: &Schema) -> String {
         };
         format!("| `{}` | {} | {} | {} |\n", key.name, cell(&key.kind), cell(&default), cell(&key.doc))
     });
-    "| key | type | default | meaning |\n|---|---|---|---|\n".to_owned() + &rows.collect::<String>()
+    let table =
+        "| key | type | default | meaning |\n|---|---|---|---|\n".to_owned() + &rows.collect::<String>();
+    table + &keys.iter().filter(|key| !key.choices.is_empty()).map(choice_list).collect::<String>()
+}
+
+fn choice_list(key: &Key) -> String {
+    let item = |choice: &Choice| format!("- `{}`: {}\n", choice.name, line(&choice.doc));
+    format!("\n`{}`:\n\n{}", key.name, key.choices.iter().map(item).collect::<String>())
 }
 
 /// One line, and no `|` that would end the cell.
 fn cell(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
+    line(text).replace('|', "\\|")
 }
 
-fn doc(node: Node<'_>) -> String {
-    let choices = node.choices().unwrap_or_default();
-    let documented = choices.iter().filter(|(_, doc)| !doc.is_empty());
-    let variants: Vec<_> = documented.map(|(name, doc)| format!("`{name}`: {doc}")).collect();
-    [node.doc(), &variants.join(" ")].join("\n\n").trim().to_owned()
+fn line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn choices(node: Node<'_>) -> Vec<Choice> {
+    let choices = node.choices().unwrap_or_default().into_iter();
+    let documented = choices.filter(|(_, doc)| !doc.is_empty());
+    documented.map(|(name, doc)| Choice { name: name.to_owned(), doc: doc.to_owned() }).collect()
 }
 
 /// A default without the digits that an `f32` gets when it is widened: 0.001, not 0.0010000000474974513.

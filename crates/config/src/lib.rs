@@ -14,7 +14,7 @@ mod view;
 
 pub use document::Document;
 pub use error::{Error, Result};
-pub use key::{Key, keys, markdown_table, summary};
+pub use key::{Choice, Key, keys, markdown_table, summary};
 pub use nearest::{did_you_mean, nearest};
 pub use place::Place;
 pub use plugin::{Plugin, plugin, plugins};
@@ -22,3 +22,6 @@ pub use table::Table;
 
 // `register!` and the derives of plugin crates reach these two through this crate.
 pub use {inventory, schemars};
+
+/// What [`Document::set_at`] takes: made from strings, numbers and truth values, or collected from several of them.
+pub use toml_edit::Value as TomlValue;

@@ -60,27 +60,19 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The table `[key]`, if the document has it.
-    ///
-    /// # Errors
-    /// `key` is no table.
-    pub fn section(&self, key: &str) -> Result<Option<Table<'a>>> {
-        match self.values.get(key) {
-            None => Ok(None),
-            Some(Value::Object(values)) => Ok(Some(self.child(key, values.clone()))),
-            Some(other) => {
-                let message = format!("`{key}` must be one table [{key}], found {}", describe_value(other));
-                Err(self.error_at(key, message))
-            }
-        }
-    }
-
     /// The table `[key]`; an empty one if the document does not have it, so that all its defaults hold.
     ///
     /// # Errors
     /// `key` is no table.
     pub fn section_or_empty(&self, key: &str) -> Result<Table<'a>> {
-        Ok(self.section(key)?.unwrap_or_else(|| self.child(key, Map::new())))
+        match self.values.get(key) {
+            None => Ok(self.child(key, Map::new())),
+            Some(Value::Object(values)) => Ok(self.child(key, values.clone())),
+            Some(other) => {
+                let message = format!("`{key}` must be one table [{key}], found {}", describe_value(other));
+                Err(self.error_at(key, message))
+            }
+        }
     }
 
     /// The list of tables `[[key]]`, empty if the document has none.

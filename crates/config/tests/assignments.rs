@@ -1,7 +1,7 @@
 //! Assignments from the command line: what they reach, what they keep, and how their faults are reported.
 #![expect(clippy::unwrap_used, reason = "helpers of tests unwrap as tests do")]
 
-use polytask_config::{Document, Result};
+use polytask_config::{Document, Result, TomlValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -153,4 +153,19 @@ fn an_assignment_that_cannot_be_made_says_why_and_changes_nothing() {
     let mut document = after(&[]).unwrap();
     document.set("new.epochs=2026-11-24").unwrap_err();
     assert_eq!(document.to_toml(), TEXT);
+}
+
+#[test]
+fn keys_given_one_by_one_may_hold_any_character() {
+    let text = "[[data]]\nname = 'a=b.\"c\"'\ntrain = 'x' # here\n";
+    let mut document = Document::parse("train.toml", text).unwrap();
+    let name = "a=b.\"c\"";
+    document.set_at(&["data", name, "train"], ["y", "z\u{7f}"].into_iter().collect::<TomlValue>()).unwrap();
+    let expected = text.replace("'x'", "[\"y\", \"z\\u007F\"]");
+    assert_eq!(document.to_toml(), expected);
+    let error = document.set_at(&["data", "a=c", "train"], "y").unwrap_err().to_string();
+    assert!(
+        error.starts_with("--set data.\"a=c\".train=\"y\": no element of `data` has the name `a=c`"),
+        "{error}"
+    );
 }

@@ -229,7 +229,7 @@ fn an_unknown_section_gets_its_neighbour_or_the_list() {
 fn one_table_and_a_list_of_tables_are_not_confused() {
     let document = Document::parse("train.toml", "[[trainer]]\n[tasks]\n").unwrap();
     assert_eq!(
-        document.root().section("trainer").unwrap_err().to_string(),
+        document.root().section_or_empty("trainer").unwrap_err().to_string(),
         "train.toml:1:1: `trainer` must be one table [trainer], found list of 1"
     );
     assert_eq!(
@@ -285,7 +285,7 @@ fn a_file_that_is_missing_or_not_utf8_is_named() {
 #[test]
 fn a_caller_reports_its_own_fault_at_a_key() {
     let document = Document::parse("train.toml", "[trainer]\nname = 'x'\n").unwrap();
-    let table = document.root().section("trainer").unwrap().unwrap();
+    let table = document.root().section_or_empty("trainer").unwrap();
     assert_eq!(table.error_at("name", "`x` is taken").to_string(), "train.toml:2:8: `x` is taken");
     assert_eq!(table.error_at("epochs", "too few").to_string(), "train.toml:1:1: too few");
     assert_eq!(document.root().error_at("data", "no data").to_string(), "train.toml:1:1: no data");

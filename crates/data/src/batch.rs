@@ -52,14 +52,6 @@ impl PackedBatch {
     pub fn words(&self) -> usize {
         self.shapes.len()
     }
-
-    /// The share of padding in a batch that were padded to its longest text, 0 for no text:
-    /// 1 − pieces / (texts × longest).
-    pub fn padding(&self) -> f64 {
-        let lengths = self.text_offsets.windows(2).map(|pair| pair[1] - pair[0]);
-        let padded = self.texts() * lengths.max().unwrap_or(0) as usize;
-        if padded == 0 { 0.0 } else { 1.0 - self.pieces() as f64 / padded as f64 }
-    }
 }
 
 #[cfg(test)]
@@ -78,13 +70,6 @@ mod tests {
             shapes: lengths.iter().map(|&length| [length; 4]).collect(),
             truncated_words: 0,
         }
-    }
-
-    #[test]
-    fn padding_is_what_a_padded_batch_would_add() {
-        let (short, long) = (encoded(&[1]), encoded(&[2, 2]));
-        assert_eq!(PackedBatch::pack(&[&short, &long]).padding(), 3.0 / 8.0);
-        assert_eq!(PackedBatch::pack(&[]).padding(), 0.0);
     }
 
     proptest! {

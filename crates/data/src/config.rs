@@ -22,8 +22,9 @@ pub struct DataConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dev: Option<Paths>,
     /// Instead of `dev`: the share of the rows, from the end of the training files, that is held out to
-    /// measure on; between 0 and 1, for example 0.1.
+    /// measure on; between 0 and 1, for example 0.1. A file that is sorted, by class say, must be shuffled first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub dev_fraction: Option<f64>,
     /// The column of the text, split into words by Unicode word boundaries. Without `text` and `tokens`:
     /// `text = "text"`, and for CoNLL files `tokens = "tokens"`.
@@ -36,7 +37,7 @@ pub struct DataConfig {
     /// The format of the files. Without it, the ending of each file decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
-    /// CoNLL: the names of all columns, from the left.
+    /// CoNLL: the names of all columns, from the left; by default `["tokens", "tags"]`.
     #[serde(default = "conll_columns", skip_serializing_if = "is_conll_columns")]
     pub columns: Vec<String>,
     /// CSV and TSV: the character between two fields; by default a comma, and a tab.
@@ -47,6 +48,7 @@ pub struct DataConfig {
     pub quoting: Option<bool>,
     /// Reads at most so many rows of each file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub max_rows: Option<usize>,
 }
 
@@ -59,6 +61,17 @@ fn is_conll_columns(columns: &[String]) -> bool {
 }
 
 impl DataConfig {
+    /// The data set of this name.
+    ///
+    /// # Errors
+    /// There is none; the message lists those that exist and the nearest.
+    pub fn named<'a>(data: &'a [DataConfig], name: &str) -> Result<&'a DataConfig> {
+        data.iter().find(|set| set.name == name).ok_or_else(|| Error::UnknownDataSet {
+            name: name.into(),
+            known: data.iter().map(|set| set.name.clone()).collect(),
+        })
+    }
+
     /// The names of the CoNLL columns; an empty list counts as the default one.
     pub(crate) fn conll_columns(&self) -> Vec<String> {
         if self.columns.is_empty() { conll_columns() } else { self.columns.clone() }

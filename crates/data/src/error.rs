@@ -46,6 +46,15 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A name that no data set has.
+    #[error("no data set is called `{name}` (there are: {}){}", known.join(", "), did_you_mean(name, known))]
+    UnknownDataSet {
+        /// The name.
+        name: String,
+        /// The names that exist.
+        known: Vec<String>,
+    },
+
     /// A `[[data]]` table that contradicts itself.
     #[error("data set `{data_set}`: {message}")]
     Config {
@@ -76,7 +85,7 @@ pub enum Error {
     },
 
     /// A line of JSON that is not an object.
-    #[error("{place}: a row must be a JSON object {{…}}, found {found}")]
+    #[error("{place}: a row must be a JSON object {{…}} on a line of its own, found {found}")]
     NotAnObject {
         /// The line.
         place: Place,
@@ -95,11 +104,11 @@ pub enum Error {
         known: Vec<String>,
     },
 
-    /// A label column that stands in no row of a file.
-    #[error("{}: no row has a column `{column}` (found: {}){}", path.display(), known.join(", "), did_you_mean(column, known))]
+    /// A label column that no training file has.
+    #[error("{files}: no row has a column `{column}` (found: {}){}", known.join(", "), did_you_mean(column, known))]
     ColumnInNoRow {
-        /// The file.
-        path: PathBuf,
+        /// The files.
+        files: String,
         /// The column that was wanted.
         column: String,
         /// Every column that some row has.

@@ -16,7 +16,6 @@ pub use batch::PackedBatch;
 pub use config::{DataConfig, Format, Paths};
 pub use error::{Error, Result};
 pub use plan::{BatchLimits, Step, batches, plan_epoch};
-pub use read::read_rows;
 pub use row::{Label, Place, Row, Span};
 pub use sampler::{Proportional, RoundRobin, Sampler, SquareRoot, Temperature, Uniform};
 pub use set::DataSet;

@@ -55,12 +55,30 @@ impl Row {
 pub enum Label {
     /// One name: `"positive"`; from JSON also `true` and `false`.
     Text(String),
-    /// One number: `4.5`.
+    /// One number: `4.5`, from JSON alone; see [`Label::number`].
     Number(f64),
     /// Several names, or one for each word: `["O", "B-person"]`.
     List(Vec<String>),
     /// Marked stretches of the text.
     Spans(Vec<Span>),
+}
+
+impl Label {
+    /// The finite number that this is or, since CSV and TSV hold nothing else, that its text says.
+    ///
+    /// ```
+    /// # use polytask_data::Label;
+    /// assert_eq!(Label::Text("4.5".into()).number(), Some(4.5));
+    /// assert_eq!(Label::Text("four".into()).number(), None);
+    /// ```
+    pub fn number(&self) -> Option<f64> {
+        let number = match self {
+            Label::Number(number) => *number,
+            Label::Text(text) => text.trim().parse().ok()?,
+            Label::List(_) | Label::Spans(_) => return None,
+        };
+        Some(number).filter(|number| number.is_finite())
+    }
 }
 
 /// A marked stretch of a text.

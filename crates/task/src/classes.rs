@@ -20,7 +20,8 @@ const LISTED: usize = 12;
 /// classes.fit(&["positive", "negative", "positive"].map(String::from))?;
 /// assert_eq!(classes.id("positive")?, 1);
 /// let message = classes.id("postive").unwrap_err().to_string();
-/// assert_eq!(message, "no label `postive` (known: negative, positive); did you mean `positive`?");
+/// let known = "no label `postive` (known: negative, positive); did you mean `positive`?";
+/// assert_eq!(message, format!("{known} Else list it in `labels` of the task to allow it"));
 /// # Ok::<(), anyhow::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -87,7 +88,7 @@ impl Classes {
     /// The number of a class.
     ///
     /// # Errors
-    /// No class has this name; the message lists those that exist and the nearest.
+    /// No class has this name; the message lists those that exist and the nearest, and says how to allow it.
     pub fn id(&self, name: &str) -> Result<u32> {
         if let Some(place) = self.0.iter().position(|class| class == name) {
             return Ok(place as u32);
@@ -96,7 +97,9 @@ impl Classes {
         if self.len() > LISTED {
             known += &format!(", and {} more", self.len() - LISTED);
         }
-        bail!("no label `{name}` (known: {known}){}", did_you_mean(name, self.0.iter().map(String::as_str)))
+        let near = did_you_mean(name, self.0.iter().map(String::as_str));
+        let list_it = if near.is_empty() { "; list it" } else { " Else list it" };
+        bail!("no label `{name}` (known: {known}){near}{list_it} in `labels` of the task to allow it")
     }
 
     /// How often each class occurs among the numbers.
@@ -219,10 +222,18 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_near_to_none_can_be_listed() {
+        let message = classes(&["negative", "positive"]).id("mixed").unwrap_err().to_string();
+        let expected =
+            "no label `mixed` (known: negative, positive); list it in `labels` of the task to allow it";
+        assert_eq!(message, expected);
+    }
+
+    #[test]
     fn a_long_list_of_known_names_is_cut_but_searched_whole() {
         let names: Vec<String> = (10..40).map(|number| format!("class {number}")).collect();
         let message = Classes(names).id("class 399").unwrap_err().to_string();
-        assert!(message.ends_with("class 21, and 18 more); did you mean `class 39`?"), "{message}");
+        assert!(message.contains("class 21, and 18 more); did you mean `class 39`? "), "{message}");
     }
 
     #[test]

@@ -98,10 +98,16 @@ impl Task for Classification {
             ClassWeights::Rule(WeightRule::Balanced) => {
                 self.class_weights = ClassWeights::Each(self.balanced_weights(&names));
             }
-            ClassWeights::Each(weights) if weights.len() == self.labels.len() => {}
-            ClassWeights::Each(weights) => {
+            ClassWeights::Each(weights) if weights.len() != self.labels.len() => {
                 let (classes, names) = (self.labels.len(), self.labels.names().join(", "));
                 bail!("`class_weights` has {} numbers for {classes} classes: {names}", weights.len());
+            }
+            ClassWeights::Each(weights)
+                if weights.iter().all(|w| *w >= 0.0) && weights.iter().any(|w| *w > 0.0) => {}
+            ClassWeights::Each(weights) => {
+                bail!(
+                    "`class_weights` must be numbers of at least 0, one of them greater; found {weights:?}"
+                );
             }
         }
         Ok(())

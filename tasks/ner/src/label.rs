@@ -18,12 +18,15 @@ pub(crate) struct Entities {
 
 impl Entities {
     /// # Errors
-    /// The label is neither a tag a word nor a list of spans.
+    /// The label is neither a tag a word, in a list or in one string, nor a list of spans.
     pub(crate) fn read(label: &Label, text: Text<'_>) -> Result<Self> {
         match label {
             // A list without entries says that there is no entity: tags or spans look the same here.
             Label::List(tags) if tags.is_empty() => Ok(Self::default()),
             Label::List(tags) => Self::from_tags(tags, text),
+            Label::Text(tags) => {
+                Self::from_tags(&tags.split_whitespace().map(String::from).collect::<Vec<_>>(), text)
+            }
             Label::Spans(spans) => Ok(Self::from_spans(spans, text)),
             other => bail!(
                 "expected a list of tags, one a word, or a list of {{start, end, label}}; found {}",
@@ -42,7 +45,11 @@ impl Entities {
             );
         }
         if let Some(tag) = tags.iter().find(|tag| !is_tag(tag)) {
-            bail!("`{tag}` is no BIO tag: expected `O`, or `B-` or `I-` and a type, such as `B-{tag}`");
+            // Of `U-person`, a tag of another scheme, the type is meant.
+            let entity_type = tag.split_once('-').map_or(tag.as_str(), |(_, entity_type)| entity_type);
+            bail!(
+                "`{tag}` is no BIO tag: expected `O`, or `B-` or `I-` and a type, such as `B-{entity_type}`"
+            );
         }
         let spans = spans(&tags.iter().map(String::as_str).collect::<Vec<_>>());
         let broken = spans.iter().filter(|span| tags[span.start].starts_with(['I', 'E']));
@@ -170,6 +177,15 @@ mod tests {
     }
 
     #[test]
+    fn tags_of_a_file_without_lists_stand_in_one_string() {
+        let row = Row::from_tokens(["a", "b", "c"], Place::new("x.csv", 2));
+        let read = |tags: &str| Entities::read(&Label::Text(tags.into()), Text::from(&row));
+        let spans = read("O B-person  I-person").unwrap().spans;
+        assert_eq!(spans, [EntitySpan { label: "person".into(), start: 1, end: 3 }]);
+        assert!(read("O O").unwrap_err().to_string().starts_with("2 tags for 3 words: "));
+    }
+
+    #[test]
     fn broken_tags_are_read_leniently_and_reported() {
         let Entities { spans, findings } = tags(&["O", "I-person", "I-place"]).unwrap();
         assert_eq!(spans.iter().map(|span| (span.start, span.end)).collect::<Vec<_>>(), [(1, 2), (2, 3)]);
@@ -185,9 +201,13 @@ mod tests {
     fn what_is_no_label_of_this_text_is_refused_with_what_was_found() {
         let message = |found: &[&str]| tags(found).unwrap_err().to_string();
         assert!(message(&["O"]).starts_with("1 tags for 3 words: "));
-        assert!(message(&["O", "O", "person"]).starts_with("`person` is no BIO tag: "));
+        for (tag, expected) in [("person", "`B-person`"), ("U-person", "`B-person`")] {
+            let message = message(&["O", "O", tag]);
+            assert!(message.starts_with(&format!("`{tag}` is no BIO tag: ")), "{message}");
+            assert!(message.ends_with(&format!("such as {expected}")), "{message}");
+        }
         let text = Text { text: "", words: &[] };
-        let message = Entities::read(&Label::Text("person".into()), text).unwrap_err().to_string();
-        assert!(message.ends_with("found the string `person`"), "{message}");
+        let message = Entities::read(&Label::Number(3.0), text).unwrap_err().to_string();
+        assert!(message.ends_with("found the number 3"), "{message}");
     }
 }

@@ -22,9 +22,10 @@ polytask_config::register!("task", "ner", Ner);
 
 /// Finds named entities: runs of words of a type, such as persons and places.
 ///
-/// Labels: a list of BIO tags, one a word, such as `["O", "B-person", "I-person"]`; or a list of character spans
-/// `{"start": 5, "end": 9, "label": "person"}`, which are widened to whole words. A type that continues nothing (`I-x`
-/// after `O`) begins an entity. `polytask check` lists what was widened, left out or read so.
+/// Labels: a list of BIO tags, one a word, such as `["O", "B-person", "I-person"]`, in CSV and TSV one string,
+/// `O B-person I-person`; or a list of character spans `{"start": 5, "end": 9, "label": "person"}`, which are widened to
+/// whole words. A type that continues nothing (`I-x` after `O`) begins an entity. `polytask check` lists what was widened,
+/// left out or read so.
 ///
 /// ```toml
 /// [[tasks]]

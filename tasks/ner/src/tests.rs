@@ -114,5 +114,8 @@ fn labels_without_an_entity_and_unknown_types_are_refused() {
     let task = fitted(&news(), Decoder::Crf).unwrap();
     let row = &tagged(&[&[("Ada", "B-persn")]])[0];
     let message = task.target(&row.labels["tags"], Text::from(row)).unwrap_err().to_string();
-    assert_eq!(message, "no label `persn` (known: person, place); did you mean `person`?");
+    assert!(
+        message.starts_with("no label `persn` (known: person, place); did you mean `person`?"),
+        "{message}"
+    );
 }

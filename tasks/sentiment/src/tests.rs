@@ -64,5 +64,5 @@ fn a_misspelt_label_gets_its_neighbour() {
     let task = fitted(&["positive", "negative"]).unwrap();
     let text = Text { text: "", words: &[] };
     let message = task.target(&Label::Text("postive".into()), text).unwrap_err().to_string();
-    assert_eq!(message, "no label `postive` (known: negative, positive); did you mean `positive`?");
+    assert!(message.starts_with("no label `postive` (known: negative, positive); did you mean `positive`?"));
 }

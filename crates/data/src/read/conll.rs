@@ -5,7 +5,9 @@ use crate::{DataConfig, Error, Label, Place, Result, Row};
 
 pub(super) fn read(content: &str, config: &DataConfig, wanted: &Wanted<'_>, rows: &mut Rows) -> Result<()> {
     let columns = config.conll_columns();
-    let layout = Layout::new(&columns, wanted, rows)?;
+    rows.columns.extend(columns.iter().cloned());
+    let (words, labels) = wanted.find_in(&columns, rows.place(1))?;
+    let layout = Layout { words, labels };
     let mut block: Vec<Vec<&str>> = Vec::new();
     let mut start = rows.place(1);
     for (index, line) in content.lines().enumerate() {
@@ -38,25 +40,13 @@ fn split<'a>(line: &'a str, columns: &[String], place: Place) -> Result<Vec<&'a 
 }
 
 /// Where the wanted columns stand.
-struct Layout<'a> {
+struct Layout {
     words: usize,
-    labels: Vec<(&'a String, usize)>,
+    /// Of each wanted column that the file has.
+    labels: Vec<(String, usize)>,
 }
 
-impl<'a> Layout<'a> {
-    fn new(columns: &[String], wanted: &Wanted<'a>, rows: &Rows) -> Result<Layout<'a>> {
-        let find = |column: &str| {
-            columns.iter().position(|name| name == column).ok_or_else(|| Error::NoColumn {
-                place: rows.place(1),
-                column: column.into(),
-                known: columns.to_vec(),
-            })
-        };
-        let words = find(wanted.words.column())?;
-        let labels = wanted.labels.iter().map(|column| Ok((column, find(column)?))).collect::<Result<_>>()?;
-        Ok(Layout { words, labels })
-    }
-
+impl Layout {
     /// Makes a row of the lines of a text, if there are any.
     fn finish(&self, block: &mut Vec<Vec<&str>>, place: Place, rows: &mut Rows) {
         if block.is_empty() {
@@ -66,7 +56,7 @@ impl<'a> Layout<'a> {
         let mut row = Row::from_tokens(column(self.words), place);
         for (name, index) in &self.labels {
             let tags = column(*index).map(String::from).collect();
-            row.labels.insert((*name).clone(), Label::List(tags));
+            row.labels.insert(name.clone(), Label::List(tags));
         }
         block.clear();
         rows.push(row);

@@ -38,7 +38,11 @@ pub(super) fn read(
             return Err(Error::UnclosedQuote { place });
         }
         match &layout {
-            None => layout = Some(Layout::new(&record, wanted, place)?),
+            None => {
+                let header = Layout::new(&record, wanted, place)?;
+                rows.columns.extend(header.columns.iter().cloned());
+                layout = Some(header);
+            }
             Some(layout) => rows.push(layout.row(&record, wanted, place)?),
         }
     }
@@ -58,38 +62,33 @@ fn is_unclosed(raw: &str) -> bool {
 
 /// Where the wanted columns stand.
 struct Layout {
-    header: Vec<String>,
+    columns: Vec<String>,
     words: usize,
-    labels: Vec<usize>,
+    /// Of each wanted column that the file has.
+    labels: Vec<(String, usize)>,
 }
 
 impl Layout {
     fn new(header: &StringRecord, wanted: &Wanted<'_>, place: Place) -> Result<Layout> {
-        let header: Vec<String> = header.iter().map(|name| name.trim().to_string()).collect();
-        let find = |column: &str| {
-            header.iter().position(|name| name == column).ok_or_else(|| Error::NoColumn {
-                place: place.clone(),
-                column: column.into(),
-                known: header.clone(),
-            })
-        };
-        let words = find(wanted.words.column())?;
-        let labels = wanted.labels.iter().map(|column| find(column)).collect::<Result<_>>()?;
-        Ok(Layout { header, words, labels })
+        let columns: Vec<String> = header.iter().map(|name| name.trim().to_string()).collect();
+        let (words, labels) = wanted.find_in(&columns, place)?;
+        Ok(Layout { columns, words, labels })
     }
 
     fn row(&self, record: &StringRecord, wanted: &Wanted<'_>, place: Place) -> Result<Row> {
-        if record.len() != self.header.len() {
-            let (expected, found) = (self.header.clone(), record.len());
-            return Err(Error::Ragged { place, expected, found, hint: "" });
+        if record.len() != self.columns.len() {
+            let (expected, found) = (self.columns.clone(), record.len());
+            let hint =
+                "; a field with the delimiter in it needs quotes (see `delimiter` and `quoting` in [[data]])";
+            return Err(Error::Ragged { place, expected, found, hint });
         }
         let text = record.get(self.words).unwrap_or_default();
         let mut row = match wanted.words {
             Words::Text(_) => Row::from_text(text, place),
             Words::Tokens(_) => Row::from_tokens(text.split_whitespace(), place),
         };
-        for (column, &index) in wanted.labels.iter().zip(&self.labels) {
-            if let Some(label) = record.get(index).filter(|label| !label.is_empty()) {
+        for (column, index) in &self.labels {
+            if let Some(label) = record.get(*index).map(str::trim).filter(|label| !label.is_empty()) {
                 row.labels.insert(column.clone(), Label::Text(label.to_string()));
             }
         }

@@ -1,14 +1,11 @@
 //! JSON lines: one object a line.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value};
 
 use super::{Rows, Wanted, Words};
 use crate::{Error, Label, Place, Result, Row, Span};
 
 pub(super) fn read(content: &str, wanted: &Wanted<'_>, rows: &mut Rows) -> Result<()> {
-    let mut seen = BTreeSet::new();
     for (index, line) in content.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         if rows.full() {
             break;
@@ -22,18 +19,9 @@ pub(super) fn read(content: &str, wanted: &Wanted<'_>, rows: &mut Rows) -> Resul
             }
         }
         rows.push(row);
-        for key in object.into_iter().map(|(key, _)| key) {
-            seen.insert(key);
-        }
+        rows.columns.extend(object.into_iter().map(|(key, _)| key));
     }
-    match wanted.labels.iter().find(|column| !seen.is_empty() && !seen.contains(*column)) {
-        None => Ok(()),
-        Some(column) => Err(Error::ColumnInNoRow {
-            path: rows.file.to_path_buf(),
-            column: column.clone(),
-            known: seen.into_iter().collect(),
-        }),
-    }
+    Ok(())
 }
 
 fn parse(line: &str, place: Place) -> Result<Map<String, Value>> {
@@ -42,8 +30,9 @@ fn parse(line: &str, place: Place) -> Result<Map<String, Value>> {
         Ok(other) => Err(Error::NotAnObject { place, found: kind(&other) }),
         Err(error) => {
             let message = error.to_string();
-            let message = message.split(" at line ").next().unwrap_or_default().to_string();
-            Err(Error::BrokenJson { place, column: error.column(), message })
+            let message = message.split(" at line ").next().unwrap_or_default();
+            let remedy = if error.is_eof() { "; write one whole object a line" } else { "" };
+            Err(Error::BrokenJson { place, column: error.column(), message: format!("{message}{remedy}") })
         }
     }
 }
@@ -70,6 +59,7 @@ fn words(object: &Map<String, Value>, words: &Words, place: Place) -> Result<Row
 fn label(value: &Value, column: &str, row: &Row) -> Result<Option<Label>> {
     Ok(Some(match value {
         Value::Null => return Ok(None),
+        Value::String(text) if text.trim().is_empty() => return Ok(None),
         Value::String(text) => Label::Text(text.clone()),
         Value::Bool(truth) => Label::Text(truth.to_string()),
         Value::Number(number) => Label::Number(number.as_f64().unwrap_or(f64::NAN)),
@@ -93,7 +83,7 @@ fn spans(items: &[Value], column: &str, row: &Row) -> Result<Vec<Span>> {
         .map(|item| {
             let span = span(item).ok_or_else(|| {
                 let expected = "a list of {\"start\": first character, \"end\": character after the last, \
-                                \"label\": string}";
+                                \"label\": string that is not empty}";
                 wrong_type(&row.place, column, expected, item.to_string())
             })?;
             let (place, column) = (row.place.clone(), column.to_string());
@@ -114,7 +104,7 @@ fn span(item: &Value) -> Option<Span> {
     Some(Span {
         start: offset("start")?,
         end: offset("end")?,
-        label: item.get("label")?.as_str()?.to_string(),
+        label: item.get("label")?.as_str().filter(|label| !label.trim().is_empty())?.to_string(),
     })
 }
 

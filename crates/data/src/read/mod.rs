@@ -6,25 +6,35 @@ mod json_lines;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 use std::{fs, io};
 
 use crate::{DataConfig, Error, Format, Place, Result, Row};
 
-/// Reads the rows of one file, in its order, with the labels of the wanted columns.
+/// What one file holds.
+#[derive(Debug)]
+pub(crate) struct FileRows {
+    /// Its rows, in its order.
+    pub(crate) rows: Vec<Row>,
+    /// The columns that it has, labels or not.
+    pub(crate) columns: BTreeSet<String>,
+}
+
+/// Reads one file with the labels of the wanted columns, as far as it has them.
 ///
 /// A byte order mark is skipped; lines may end in CRLF. A row without a single word is left out, with one
-/// warning a file. A label that is null, missing or an empty CSV field is no label.
+/// warning a file. A label that is null, missing or a blank string or field is no label.
 ///
 /// # Errors
 /// With file and line: a file that is missing, is not UTF-8, has no rows or an unknown ending; a broken
-/// line; a column that does not exist; a value that its column cannot hold; a span outside of its text.
-pub fn read_rows(path: &Path, config: &DataConfig, columns: &[String]) -> Result<Vec<Row>> {
+/// line; no column of the text; a value that its column cannot hold; a span outside of its text.
+pub(crate) fn read_file(path: &Path, config: &DataConfig, columns: &[String]) -> Result<FileRows> {
+    let content = load(path)?;
     let format = Format::of(path, config)?;
     let wanted = Wanted { words: Words::of(config, format)?, labels: columns };
     let mut rows = Rows::new(path, config.max_rows);
-    let content = load(path)?;
     match format {
         Format::Jsonl => json_lines::read(&content, &wanted, &mut rows)?,
         Format::Csv => delimited::read(&content, ',', true, config, &wanted, &mut rows)?,
@@ -38,6 +48,21 @@ pub fn read_rows(path: &Path, config: &DataConfig, columns: &[String]) -> Result
 struct Wanted<'a> {
     words: Words,
     labels: &'a [String],
+}
+
+impl Wanted<'_> {
+    /// Where the text stands among the columns of a file, and those labels that it has.
+    fn find_in(&self, columns: &[String], place: Place) -> Result<(usize, Vec<(String, usize)>)> {
+        let find = |column: &str| columns.iter().position(|name| name == column);
+        let column = self.words.column();
+        let words = find(column).ok_or_else(|| Error::NoColumn {
+            place,
+            column: column.into(),
+            known: columns.to_vec(),
+        })?;
+        let labels = self.labels.iter().filter_map(|column| Some((column.clone(), find(column)?)));
+        Ok((words, labels.collect()))
+    }
 }
 
 /// The column that holds the text, and how its words are told.
@@ -69,11 +94,12 @@ impl Words {
     }
 }
 
-/// The rows of a file as they come.
+/// The rows and columns of a file as they come.
 struct Rows {
     file: Arc<Path>,
     limit: usize,
     rows: Vec<Row>,
+    columns: BTreeSet<String>,
     left_out: usize,
     first_left_out: usize,
 }
@@ -81,7 +107,8 @@ struct Rows {
 impl Rows {
     fn new(path: &Path, limit: Option<usize>) -> Rows {
         let limit = limit.unwrap_or(usize::MAX);
-        Rows { file: path.into(), limit, rows: Vec::new(), left_out: 0, first_left_out: 0 }
+        let (rows, columns) = (Vec::new(), BTreeSet::new());
+        Rows { file: path.into(), limit, rows, columns, left_out: 0, first_left_out: 0 }
     }
 
     fn place(&self, line: usize) -> Place {
@@ -103,7 +130,7 @@ impl Rows {
         self.left_out += 1;
     }
 
-    fn finish(self) -> Result<Vec<Row>> {
+    fn finish(self) -> Result<FileRows> {
         if self.left_out > 0 {
             let (rows, first) = (self.left_out, self.place(self.first_left_out));
             tracing::warn!(
@@ -113,7 +140,7 @@ impl Rows {
         if self.rows.is_empty() {
             return Err(Error::NoRows { path: self.file.to_path_buf() });
         }
-        Ok(self.rows)
+        Ok(FileRows { rows: self.rows, columns: self.columns })
     }
 }
 

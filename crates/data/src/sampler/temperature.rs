@@ -2,8 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
-use serde::de::{Error as _, Unexpected};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::by_temperature;
 use crate::Sampler;
@@ -14,18 +13,8 @@ use crate::Sampler;
 #[serde(deny_unknown_fields)]
 pub struct Temperature {
     /// T, greater than 0.
-    #[serde(deserialize_with = "positive")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub temperature: f64,
-}
-
-fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let number = f64::deserialize(deserializer)?;
-    if number > 0.0 && number.is_finite() {
-        Ok(number)
-    } else {
-        Err(D::Error::invalid_value(Unexpected::Float(number), &"a temperature greater than 0"))
-    }
 }
 
 polytask_config::register!("sampler", "temperature", Temperature);
@@ -34,18 +23,5 @@ polytask_config::register!("sampler", "temperature", Temperature);
 impl Sampler for Temperature {
     fn plan(&self, batches: &[usize], rng: &mut ChaCha8Rng) -> Vec<usize> {
         by_temperature(batches, self.temperature, rng)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_temperature_must_be_positive() {
-        for wrong in ["0.0", "-1.0", "nan", "inf"] {
-            let error = toml::from_str::<Temperature>(&format!("temperature = {wrong}")).unwrap_err();
-            assert!(error.message().contains("expected a temperature greater than 0"), "{error}");
-        }
     }
 }

@@ -17,12 +17,14 @@ pub struct TokenizerConfig {
     /// How a word is cut by the trained vocabulary.
     pub model: TokenizerModel,
     /// Number of pieces in the vocabulary; more only if the texts have more different characters.
+    #[schemars(range(min = 1, max = 10_000_000))]
     pub vocabulary_size: usize,
     /// Whether words are lower-cased first. Case stays visible in the word-shape features.
     pub lowercase: bool,
     /// Two pieces that occur side by side less often are not joined to one.
     pub min_frequency: u64,
     /// The most tokens of a text. A longer one is cut off between two words.
+    #[schemars(range(min = 1, max = 65_536))]
     pub max_tokens: usize,
 }
 

@@ -100,7 +100,9 @@ impl Tokenizer {
     }
 
     fn parse(json: &str, origin: &str, max_tokens: Option<usize>) -> Result<Tokenizer> {
-        let inner = json.parse().map_err(|error: tokenizers::Error| fault(origin, error))?;
+        let inner = json.parse().map_err(|error: tokenizers::Error| {
+            fault(origin, format!("not a `tokenizer.json` as the tokenizers library writes it ({error})"))
+        })?;
         Tokenizer::finish(inner, origin, max_tokens)
     }
 

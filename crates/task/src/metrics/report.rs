@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use unicode_width::UnicodeWidthStr;
 
 /// How well one task was predicted. `Display` prints it as a table.
@@ -11,8 +11,10 @@ pub struct Report {
     /// Name of the main metric, of which more is better: `accuracy`, `micro F1`, `entity F1`, `R²`.
     pub metric: String,
     /// Value of the main metric.
+    #[serde(deserialize_with = "or_nan")]
     pub value: f64,
     /// Further figures by name, in the order in which they are printed.
+    #[serde(deserialize_with = "each_or_nan")]
     pub summary: Vec<(String, f64)>,
     /// One row a class; empty where a task has no classes.
     pub classes: Vec<ClassScore>,
@@ -28,13 +30,26 @@ pub struct ClassScore {
     /// Name of the class or of the average.
     pub label: String,
     /// Of what was predicted as this class, the share that is right, 0 to 1.
+    #[serde(deserialize_with = "or_nan")]
     pub precision: f64,
     /// Of what is this class in the gold labels, the share that was found, 0 to 1.
+    #[serde(deserialize_with = "or_nan")]
     pub recall: f64,
     /// Harmonic mean of precision and recall, 0 to 1.
+    #[serde(deserialize_with = "or_nan")]
     pub f1: f64,
     /// How often the class occurs in the gold labels.
     pub support: usize,
+}
+
+/// What is no finite number is null in JSON, and NaN when it is read back.
+fn or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+fn each_or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, f64)>, D::Error> {
+    let figures = Vec::<(String, Option<f64>)>::deserialize(deserializer)?;
+    Ok(figures.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
 }
 
 impl fmt::Display for Report {
@@ -111,5 +126,14 @@ weighted average     0.8750     0.7500     0.7500          4
         let report = classification_report(&labels(), &[0, 1, 1, 2], &[0, 1, 2, 2]);
         let json = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+    }
+
+    #[test]
+    fn what_is_no_finite_number_is_read_back_as_nan() {
+        let mut report = classification_report(&labels(), &[0, 1, 1, 2], &[0, 1, 2, 2]);
+        (report.value, report.summary[0].1, report.classes[0].f1) = (f64::NAN, f64::INFINITY, f64::NAN);
+        let read: Report = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
+        assert!(read.value.is_nan() && read.summary[0].1.is_nan() && read.classes[0].f1.is_nan());
+        assert_eq!((read.summary[1].1, &read.classes[1]), (report.summary[1].1, &report.classes[1]));
     }
 }
