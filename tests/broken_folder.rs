@@ -140,7 +140,11 @@ fn files_that_do_not_belong_together() {
     let message = replaced("model.json", "\"layers\": 1", "\"layers\": 2");
     assert_says(&message, &["model.safetensors: tensor `encoder.layers.1.", "` is missing"]);
     let message = replaced("model.json", "\"type\": \"ner\"", "\"type\": \"rating\"");
-    assert_says(&message, &["model.json: damaged: ", "`rating`"]);
+    let expected = "model.json: a type in it is not linked into this program (`use CRATE as _;` links it): unknown task \
+                    type `rating` (known: classification, ner, sentiment)";
+    assert_says(&message, &[expected]);
+    let message = replaced("model.json", "\"type\": \"transformer\"", "\"type\": \"transfomer\"");
+    assert_says(&message, &["unknown encoder type `transfomer`", "did you mean `transformer`?"]);
 }
 
 #[test]

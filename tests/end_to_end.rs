@@ -9,19 +9,24 @@ use polytask_trainer::Silent;
 use serde_json::Value;
 
 #[test]
-fn a_saved_model_is_the_trained_one() {
+fn the_losses_fall() {
     let workspace = Workspace::new(&["trainer.epochs=3", "trainer.learning_rate=1e-2"]);
-    let folder = workspace.model_folder("model");
     let mut trainer = workspace.trainer();
-    trainer.run(&folder, &mut Silent).unwrap();
-
+    trainer.run(&workspace.model_folder("model"), &mut Silent).unwrap();
     let history = &trainer.progress().history;
     assert_eq!(history.len(), 3);
     for (first, last) in history[0].losses.iter().zip(&history[2].losses) {
         assert!(last.1 < first.1, "the loss of {} went from {} to {}", first.0, first.1, last.1);
     }
-    // The best epoch is kept: here the last, so that the trainer's own weights are those in the folder.
-    assert_eq!(trainer.progress().epochs_without_improvement, 0, "{history:?}");
+}
+
+#[test]
+fn a_saved_model_is_the_trained_one() {
+    // The first epoch is the best, and kept: the trainer's own weights are those in the folder.
+    let workspace = Workspace::new(&["trainer.epochs=1", "trainer.learning_rate=1e-2"]);
+    let folder = workspace.model_folder("model");
+    let mut trainer = workspace.trainer();
+    trainer.run(&folder, &mut Silent).unwrap();
     assert_eq!(bits(folder.load().unwrap().parameters()), bits(trainer.kept_parameters()));
     assert_eq!(folder.evaluation().unwrap().unwrap(), trainer.evaluate().unwrap());
 
@@ -56,7 +61,7 @@ fn a_subset_of_the_tasks_answers_as_all_do() {
             let (some, all) = (some["tasks"].as_object().unwrap(), &all["tasks"]);
             assert_eq!(some.keys().collect::<Vec<_>>(), tasks.iter().collect::<Vec<_>>());
             assert!(
-                some.iter().all(|(task, answer)| *answer == all[task]),
+                some.iter().all(|(task, answer)| are_near(answer, &all[task])),
                 "{some:?} is not part of {all:?}"
             );
         }
@@ -76,7 +81,7 @@ fn one_text_alone_answers_as_in_a_batch() {
     }
 }
 
-/// Equal but for the last of the four decimals that answers show: a product of one row may add in another order.
+/// Equal but for the last of the four decimals that answers show: a product of fewer rows or columns may add in another order.
 fn are_near(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < 1.5e-4,

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use polytask_tensor::TensorFile;
-use polytask_tests::Workspace;
+use polytask_tests::{Workspace, bits};
 use polytask_trainer::{Silent, Trainer};
 use proptest::prelude::*;
 
@@ -47,14 +47,16 @@ impl Step {
         }
         set.train.retain(|example| with_unlabelled || example.targets.iter().any(Option::is_some));
         let folder = workspace.model_folder("model");
-        let mut trainer = Trainer::new(prepared, workspace.toml());
+        let mut trainer = Trainer::new(prepared, workspace.toml()).unwrap();
         trainer.run(&folder, &mut Silent).unwrap();
         let state = TensorFile::read(&folder.checkpoint()).unwrap();
         let gradient = |name: &str, shape: &[usize]| {
             let momentum = state.tensor(&format!("optimizer.momentum.{name}"), shape).unwrap();
             (name.to_owned(), momentum.data().to_vec())
         };
-        let parameters = trainer.model().parameters().iter();
+        // A bias on the keys moves all scores of a query alike: its gradient is zero but for rounding.
+        let parameters =
+            trainer.model().parameters().iter().filter(|(_, p)| !p.name.ends_with("attention.key.bias"));
         Self {
             losses: trainer.progress().history[0].losses.iter().cloned().collect(),
             gradients: parameters.map(|(_, p)| gradient(&p.name, p.tensor().shape())).collect(),
@@ -102,6 +104,44 @@ fn a_task_without_any_label_in_a_batch_adds_nothing() {
     }
 }
 
+/// Weight decay would move a query whose gradient is zero; one without a gradient stays as it is.
+#[test]
+fn a_task_without_any_label_in_a_batch_is_left_alone() {
+    for (task, name) in TASKS.iter().enumerate() {
+        let workspace = Workspace::new(&["trainer.epochs=1", "trainer.batch_size=64"]);
+        let mut prepared = workspace.prepare().unwrap();
+        prepared.sets[0].train.iter_mut().for_each(|example| example.targets[task] = None);
+        let before = bits(prepared.model.parameters());
+        let mut trainer = Trainer::new(prepared, workspace.toml()).unwrap();
+        trainer.run(&workspace.model_folder("model"), &mut Silent).unwrap();
+        assert_eq!(trainer.progress().step, 1);
+        for ((parameter, before), (_, after)) in before.iter().zip(bits(trainer.model().parameters())) {
+            let is_own = parameter.starts_with(&format!("tasks.{name}."));
+            let is_other = parameter.starts_with("tasks.") && !is_own;
+            assert!(!is_own || *before == after, "{parameter} moved");
+            assert!(!is_other || *before != after, "{parameter} did not move");
+        }
+    }
+}
+
+#[test]
+fn accumulated_gradients_are_the_mean_over_the_batches_that_have_one() {
+    let accumulated = |batch_size: &str, batches: &str, keeps: fn(usize) -> bool| {
+        Step::new(&[batch_size, batches], |text, _| keeps(text), true).gradients
+    };
+    // A group that is cut short by the end of the epoch.
+    let [two, three] = ["trainer.gradient_accumulation=2", "trainer.gradient_accumulation=3"]
+        .map(|batches| accumulated("trainer.batch_size=12", batches, |_| true));
+    assert!(two == three);
+    let batches = "trainer.gradient_accumulation=24";
+    let among_unlabelled = accumulated("trainer.batch_size=1", batches, |text| text == 1);
+    let alone = Step::new(&[], |text, _| text == 1, false).gradients;
+    for (name, gradient) in &alone {
+        assert!(are_near(&among_unlabelled[name], gradient), "{name}");
+    }
+    assert!(alone.values().any(|gradient| !is_zero(gradient)));
+}
+
 #[test]
 fn a_task_of_weight_zero_is_measured_and_moves_nothing() {
     let joint = Step::new(&["tasks.sentiment.weight=0.0"], |_, task| task < 2, true);
@@ -128,6 +168,8 @@ proptest! {
             prop_assert!(are_near(found, &sum), "{}: {:?}, sum {:?}", name, found, sum);
         }
         let losses: BTreeMap<String, f64> = alone.into_iter().flat_map(|step| step.losses).collect();
-        prop_assert_eq!(joint.losses, losses);
+        prop_assert!(joint.losses.keys().eq(losses.keys()));
+        // The products of the states with several queries at once may add in another order.
+        prop_assert!(joint.losses.iter().all(|(task, loss)| (loss - losses[task]).abs() < 1e-6));
     }
 }

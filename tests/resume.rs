@@ -2,13 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests unwrap as tests do")]
 
-use polytask_tests::{StopAfter, Workspace, bits, tensor_bytes, without_seconds};
+use std::fs;
+
+use polytask_tests::{
+    CONFIGURATION, StopAfter, Workspace, assert_says, bits, first_lines, tensor_bytes, without_seconds,
+};
 use polytask_trainer::{Ending, Silent};
 
-/// 8 batches an epoch, in 4 groups of 2; the average changes every 8 steps.
+/// 8 batches an epoch, in groups of 3, 3 and 2; the average follows the first 8 of the 15 steps.
 const ASSIGNMENTS: [&str; 4] = [
-    "trainer.epochs=4",
-    "trainer.gradient_accumulation=2",
+    "trainer.epochs=5",
+    "trainer.gradient_accumulation=3",
     "trainer.weight_averaging=0.9",
     "encoder.dropout=0.3",
 ];
@@ -20,17 +24,20 @@ fn resumed_equals_uninterrupted(optimizer: &str) {
     let mut uninterrupted = workspace.trainer();
     assert_eq!(uninterrupted.run(&straight, &mut Silent).unwrap(), Ending::Finished);
 
-    // In the middle of the first epoch, and of the third.
-    assert_eq!(workspace.trainer().run(&broken, &mut StopAfter(2)).unwrap(), Ending::Interrupted);
-    let mut second = workspace.resume(&broken).unwrap();
-    assert_eq!((second.progress().epoch, second.progress().batch), (0, 4));
-    assert_eq!(second.run(&broken, &mut StopAfter(9)).unwrap(), Ending::Interrupted);
+    // In the middle of the first epoch, between the last group of the second and its evaluation, before the last group
+    // of the third.
+    assert_eq!(workspace.trainer().run(&broken, &mut StopAfter(1)).unwrap(), Ending::Interrupted);
+    for (batch, groups, stops_at) in [(3, 5, (1, 8)), (8, 2, (2, 6))] {
+        let mut resumed = workspace.resume(&broken).unwrap();
+        assert_eq!(resumed.progress().batch, batch);
+        assert_eq!(resumed.run(&broken, &mut StopAfter(groups)).unwrap(), Ending::Interrupted);
+        assert_eq!((resumed.progress().epoch, resumed.progress().batch), stops_at);
+    }
     let mut resumed = workspace.resume(&broken).unwrap();
-    assert_eq!((resumed.progress().epoch, resumed.progress().batch), (2, 6));
     assert_eq!(resumed.run(&broken, &mut Silent).unwrap(), Ending::Finished);
 
     assert_eq!(without_seconds(resumed.progress()), without_seconds(uninterrupted.progress()));
-    assert_eq!(resumed.progress().step, 16);
+    assert_eq!(resumed.progress().step, 15);
     assert_eq!(bits(resumed.model().parameters()), bits(uninterrupted.model().parameters()));
     assert_eq!(bits(resumed.kept_parameters()), bits(uninterrupted.kept_parameters()));
     assert_ne!(bits(resumed.kept_parameters()), bits(resumed.model().parameters()), "the average takes part");
@@ -66,9 +73,40 @@ fn another_configuration_is_refused() {
     let folder = workspace.train("model").unwrap();
     let other = Workspace::new(&["trainer.epochs=1", "trainer.learning_rate=0.5"]);
     let message = other.resume(&folder).unwrap_err().to_string();
-    let difference = "was `learning_rate = 5e-3`, now it is `learning_rate = 0.5`";
-    assert!(message.contains("made with another configuration: line "), "{message}");
-    assert!(message.contains(difference) && message.contains("train into another folder"), "{message}");
+    let difference = "made with another configuration: `trainer.learning_rate` was 0.005, now it is 0.5; train into another folder";
+    assert_says(&message, &["checkpoint.safetensors: ", difference]);
+    let message = Workspace::new(&["trainer.epochs=2"]).resume(&folder).unwrap_err().to_string();
+    assert_says(&message, &["`trainer.epochs` was 1, now it is 2 (the learning-rate schedule depends on"]);
+}
+
+#[test]
+fn a_comment_and_the_number_of_threads_may_change() {
+    let workspace = Workspace::new(&["trainer.epochs=1"]);
+    let folder = workspace.train("model").unwrap();
+    let commented = format!("# Again.\n{CONFIGURATION}");
+    let other = Workspace::with(&commented, &["trainer.threads=1", "trainer.epochs=1"]);
+    assert_eq!(other.resume(&folder).unwrap().progress(), workspace.resume(&folder).unwrap().progress());
+}
+
+#[test]
+fn other_data_is_refused() {
+    let workspace = Workspace::new(&["trainer.epochs=1"]);
+    let folder = workspace.train("model").unwrap();
+    for file in ["train.jsonl", "dev.jsonl"] {
+        let sound = fs::read_to_string(workspace.path().join(file)).unwrap();
+        let mut lines: Vec<&str> = sound.lines().collect();
+        lines.swap(1, 2);
+        let fewer = first_lines(&sound, lines.len() - 1);
+        for changed in [lines.join("\n"), fewer, sound.replacen("\"positive\"", "\"negative\"", 1)] {
+            assert_ne!(changed, sound);
+            workspace.write(file, changed);
+            let message = workspace.resume(&folder).unwrap_err().to_string();
+            let expected = "checkpoint.safetensors: the training data changed since the checkpoint was made";
+            assert_says(&message, &[expected]);
+        }
+        workspace.write(file, &sound);
+        workspace.resume(&folder).unwrap();
+    }
 }
 
 #[test]

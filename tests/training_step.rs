@@ -79,7 +79,7 @@ impl Golden {
     fn model(&self) -> Model {
         let mut model = Model::new(self.config(), tokenizer(), 0).unwrap();
         let prefix = format!("{}.parameters.", self.prefix());
-        let names = self.file.names().unwrap().into_iter().filter(|name| name.starts_with(&prefix)).count();
+        let names = self.file.names().into_iter().filter(|name| name.starts_with(&prefix)).count();
         assert_eq!(model.parameters().len(), names, "the model has every parameter of the file");
         let drawn = model.parameters().clone();
         for (id, parameter) in drawn.iter() {
@@ -210,7 +210,7 @@ fn the_step_agrees(norm: Norm) {
         optimizer: Box::new(AdamW::default()),
         settings,
     };
-    let mut trainer = Trainer::new(prepared, String::new());
+    let mut trainer = Trainer::new(prepared, String::new()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let folder = ModelFolder::new(folder.path());
     trainer.run(&folder, &mut Silent).unwrap();

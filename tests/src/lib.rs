@@ -115,7 +115,7 @@ impl Workspace {
 
     /// A run at its start.
     pub fn trainer(&self) -> Trainer {
-        Trainer::new(self.prepare().unwrap(), self.toml())
+        Trainer::new(self.prepare().unwrap(), self.toml()).unwrap()
     }
 
     /// A run as a folder's checkpoint left it.
@@ -126,7 +126,7 @@ impl Workspace {
     /// Trains to the end in the folder `name`.
     pub fn train(&self, name: &str) -> Result<ModelFolder> {
         let folder = self.model_folder(name);
-        Trainer::new(self.prepare()?, self.toml()).run(&folder, &mut Silent)?;
+        Trainer::new(self.prepare()?, self.toml())?.run(&folder, &mut Silent)?;
         Ok(folder)
     }
 }

@@ -28,7 +28,7 @@ pub struct ModelTask {
 #[serde(default, deny_unknown_fields)]
 pub struct TaskAttentionConfig {
     /// Queries a task; what they gather is put side by side.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1024))]
     pub heads: usize,
 }
 

@@ -58,6 +58,14 @@ pub enum Error {
         /// The newest format known.
         known: u32,
     },
+    /// A model of an encoder or task type that this program does not have.
+    #[error("{file}: a type in it is not linked into this program (`use CRATE as _;` links it): {source}")]
+    NotLinked {
+        /// The file read.
+        file: PathBuf,
+        /// The type's name and those there are.
+        source: polytask_config::Error,
+    },
     /// A file of the model folder that cannot be understood.
     #[error("{file}: damaged: {message}")]
     Damaged {

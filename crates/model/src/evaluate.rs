@@ -7,8 +7,11 @@ use polytask_tensor::{Parameters, Pass};
 
 use crate::{Example, Model, Result};
 
-/// Texts that are measured at a time.
+/// Texts that are measured at a time, at most.
 const BATCH_TEXTS: usize = 64;
+
+/// Their pieces at most; a longer text is measured alone.
+const BATCH_PIECES: usize = 16 * 1024;
 
 /// The report of each task that had labels, by name, in the order of the model.
 pub type Evaluation = Vec<(String, Report)>;
@@ -24,14 +27,17 @@ pub fn evaluate(model: &Model, parameters: &Parameters, examples: &[&Example]) -
     // Texts of like length together keep the batches even; the order of texts changes no metric.
     let mut order: Vec<&Example> = examples.to_vec();
     order.sort_by_key(|example| example.encoded.pieces());
-    for texts in order.chunks(BATCH_TEXTS) {
+    let parameters = &parameters.detached();
+    let mut rest = order.as_slice();
+    while !rest.is_empty() {
+        let (texts, later) = rest.split_at(batch_length(rest));
+        rest = later;
         let batch = PackedBatch::pack(&texts.iter().map(|text| &text.encoded).collect::<Vec<_>>());
         let wanted: Vec<Vec<usize>> = (0..tasks).map(|task| labelled(texts, task)).collect();
         let forward = model.forward(parameters, &batch, &wanted, &mut Pass::inference())?;
         for (task, output) in forward.outputs.iter().enumerate() {
             let Some(output) = output else { continue };
-            let predictions =
-                model.with_task(task, parameters, output, |task, output| task.decode(output))?;
+            let predictions = model.decode(task, parameters, output)?;
             predicted[task].extend(predictions.into_iter().map(|prediction| prediction.target));
             gold[task].extend(texts.iter().filter_map(|text| text.targets[task].as_ref()));
         }
@@ -45,14 +51,71 @@ pub fn evaluate(model: &Model, parameters: &Parameters, examples: &[&Example]) -
     Ok(evaluation)
 }
 
+/// How many of the texts make up the first batch: one at least.
+fn batch_length(texts: &[&Example]) -> usize {
+    let mut pieces = 0;
+    let fits = |text: &&&Example| {
+        pieces += text.encoded.pieces();
+        pieces <= BATCH_PIECES
+    };
+    texts.iter().take(BATCH_TEXTS).take_while(fits).count().max(1)
+}
+
 /// The places of the texts that have a label for a task.
 fn labelled(texts: &[&Example], task: usize) -> Vec<usize> {
     let has_label = |place: &usize| texts[*place].targets[task].is_some();
     (0..texts.len()).filter(has_label).collect()
 }
 
-/// The mean of the tasks' main metrics; `None` where no task was measured.
+/// The mean of the tasks' main metrics; `None` where no task was measured, or a metric is no finite number.
 pub fn mean_of_main_metrics(evaluation: &Evaluation) -> Option<f64> {
     let sum: f64 = evaluation.iter().map(|(_, report)| report.value).sum();
-    (!evaluation.is_empty()).then(|| sum / evaluation.len() as f64)
+    Some(sum / evaluation.len() as f64).filter(|mean| mean.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polytask_data::Encoded;
+
+    fn example(pieces: usize) -> Example {
+        let encoded = Encoded {
+            ids: vec![0; pieces],
+            piece_offsets: vec![0, pieces as u32],
+            shapes: vec![[0; 4]],
+            truncated_words: 0,
+        };
+        Example { encoded, targets: Vec::new() }
+    }
+
+    #[test]
+    fn a_batch_holds_few_texts_and_few_pieces() {
+        let length = |pieces: usize, texts: usize| {
+            let example = example(pieces);
+            batch_length(&vec![&example; texts])
+        };
+        assert_eq!(length(1, 100), BATCH_TEXTS);
+        assert_eq!(length(1, 3), 3);
+        assert_eq!(length(BATCH_PIECES / 4, 100), 4);
+        assert_eq!(length(BATCH_PIECES + 1, 100), 1);
+    }
+
+    #[test]
+    fn a_mean_is_finite_or_none() {
+        let evaluation = |values: &[f64]| -> Evaluation {
+            let report = |&value: &f64| Report {
+                metric: "accuracy".into(),
+                value,
+                summary: Vec::new(),
+                classes: Vec::new(),
+                averages: Vec::new(),
+                examples: 1,
+            };
+            values.iter().map(|value| ("task".into(), report(value))).collect()
+        };
+        assert_eq!(mean_of_main_metrics(&evaluation(&[])), None);
+        assert_eq!(mean_of_main_metrics(&evaluation(&[0.5, 1.0])), Some(0.75));
+        assert_eq!(mean_of_main_metrics(&evaluation(&[0.5, f64::NAN])), None);
+        assert_eq!(mean_of_main_metrics(&evaluation(&[f64::NEG_INFINITY])), None);
+    }
 }

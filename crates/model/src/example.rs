@@ -34,15 +34,15 @@ pub fn prepare(
             let Some(label) = column.and_then(|column| row.labels.get(column)) else {
                 return Ok(None);
             };
-            let target = task.task.target(label, row.into()).map_err(|source| Error::Label {
-                place: row.place.clone(),
-                task: task.settings.name.clone(),
-                source,
-            })?;
-            Ok(Some(match task.task.level() {
-                Level::Text => target,
+            let target = task.task.target(label, row.into()).and_then(|target| match task.task.level() {
+                Level::Text => Ok(target),
                 Level::Word => cut(target, encoded.words(), encoded.truncated_words),
-            }))
+            });
+            let refused = |source| {
+                let (place, task) = (row.place.clone(), task.settings.name.clone());
+                Error::Label { place, task, source }
+            };
+            target.map(Some).map_err(refused)
         };
         let targets = config.tasks.iter().zip(&columns).map(target).collect::<Result<_>>()?;
         Ok(Example { encoded, targets })
@@ -51,16 +51,34 @@ pub fn prepare(
 }
 
 /// A word-level target without the words that were cut off; a word may have several values.
-fn cut(target: Target, words: usize, truncated: usize) -> Target {
-    let keep = |values: usize| values / (words + truncated).max(1) * words;
-    match target {
-        Target::Ids(mut ids) => {
-            ids.truncate(keep(ids.len()));
-            Target::Ids(ids)
-        }
-        Target::Values(mut values) => {
-            values.truncate(keep(values.len()));
-            Target::Values(values)
-        }
+fn cut(mut target: Target, words: usize, truncated: usize) -> anyhow::Result<Target> {
+    if truncated == 0 {
+        return Ok(target);
+    }
+    let all = words + truncated;
+    let keep = |values: usize| {
+        anyhow::ensure!(values.is_multiple_of(all), "{values} values for {all} words cannot be cut off");
+        Ok(values / all * words)
+    };
+    match &mut target {
+        Target::Ids(ids) => ids.truncate(keep(ids.len())?),
+        Target::Values(values) => values.truncate(keep(values.len())?),
+    }
+    Ok(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_values_of_words_that_were_cut_off_are_cut_off() {
+        let ids = Target::Ids(vec![1, 2, 3]);
+        assert_eq!(cut(ids.clone(), 2, 1).unwrap(), Target::Ids(vec![1, 2]));
+        assert_eq!(cut(ids.clone(), 3, 0).unwrap(), ids);
+        let pairs = Target::Values(vec![0.0, 0.1, 1.0, 1.1, 2.0, 2.1]);
+        assert_eq!(cut(pairs, 1, 2).unwrap(), Target::Values(vec![0.0, 0.1]));
+        let message = cut(ids, 2, 2).unwrap_err().to_string();
+        assert_eq!(message, "3 values for 4 words cannot be cut off");
     }
 }

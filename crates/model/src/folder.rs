@@ -1,12 +1,12 @@
 //! The model folder: complete in itself, and never half written.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use polytask_data::Tokenizer;
 use polytask_tensor::{Parameters, TensorFile};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Error, Evaluation, Model, ModelConfig, Result};
 
@@ -95,15 +95,15 @@ impl ModelFolder {
         let json = serde_json::to_vec_pretty(&description)
             .map_err(|error| Error::Damaged { file: file.clone(), message: error.to_string() })?;
         let tokenizer = model.tokenizer().to_json()?;
-        write_atomically(&file, |path| write_bytes(path, &json))?;
-        write_atomically(&self.0.join(TOKENIZER), |path| write_bytes(path, tokenizer.as_bytes()))?;
+        write_file(&file, &json)?;
+        write_file(&self.0.join(TOKENIZER), tokenizer.as_bytes())?;
         write_atomically(&self.0.join(PARAMETERS), |path| Ok(parameters.write(path)?))
     }
 
     /// Reads the model.
     ///
     /// # Errors
-    /// No model is there, its format is newer, or a file is damaged.
+    /// No model is there, its format is newer, a type of it is not linked into this program, or a file is damaged.
     pub fn load(&self) -> Result<Model> {
         let file = self.0.join(MODEL);
         let json = self.read(MODEL)?;
@@ -113,7 +113,11 @@ impl ModelFolder {
         if version.format_version > FORMAT_VERSION {
             return Err(Error::NewerFormat { file, found: version.format_version, known: FORMAT_VERSION });
         }
-        let description: Description<ModelConfig> = serde_json::from_str(&json).map_err(damaged)?;
+        let description = serde_json::from_str(&json).map_err(|error| match not_linked(&json) {
+            Some(source) => Error::NotLinked { file: file.clone(), source },
+            None => damaged(error),
+        });
+        let description: Description<ModelConfig> = description?;
         let tokenizer = Tokenizer::from_json(&self.read(TOKENIZER)?)
             .map_err(|error| Error::Damaged { file: self.0.join(TOKENIZER), message: error.to_string() })?;
         if !self.0.join(PARAMETERS).exists() {
@@ -147,6 +151,24 @@ impl ModelFolder {
     }
 }
 
+/// The first encoder or task type of a model's description that nothing in this program has registered.
+fn not_linked(json: &str) -> Option<polytask_config::Error> {
+    let description: Value = serde_json::from_str(json).ok()?;
+    let tasks = description["tasks"].as_array()?.iter().map(|task| ("task", &task["task"]));
+    let plugins = std::iter::once(("encoder", &description["encoder"])).chain(tasks);
+    plugins.filter_map(|(kind, plugin)| polytask_config::plugin(kind, plugin["type"].as_str()?).err()).next()
+}
+
+/// Puts a file with this content in its place in one step, as [`write_atomically`] does.
+///
+/// # Errors
+/// Whatever the file system refuses; `file` is then as it was.
+pub fn write_file(file: &Path, content: &[u8]) -> Result<()> {
+    write_atomically(file, |path| {
+        fs::write(path, content).map_err(|source| Error::Io { file: path.into(), source })
+    })
+}
+
 /// Lets `write` fill a temporary file beside `file`, then puts it in its place in one step: a reader sees the old file
 /// or the new one, whole, also after a crash.
 ///
@@ -162,16 +184,13 @@ pub fn write_atomically(file: &Path, write: impl FnOnce(&Path) -> Result<()>) ->
     let temporary = file.with_file_name(name);
     let finish = || {
         write(&temporary)?;
-        File::open(&temporary).and_then(|written| written.sync_all()).map_err(io)?;
+        // Windows syncs only what is open for writing.
+        let written = File::options().write(true).open(&temporary).map_err(io)?;
+        written.sync_all().map_err(io)?;
         fs::rename(&temporary, file).map_err(io)
     };
     finish().inspect_err(|_| {
         // The fault itself is what the caller must hear of.
         let _ = fs::remove_file(&temporary);
     })
-}
-
-fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || File::create(path)?.write_all(bytes);
-    write().map_err(|source| Error::Io { file: path.into(), source })
 }

@@ -3,9 +3,9 @@
 use polytask_attention::{Linear, TaskAttention};
 use polytask_data::{PackedBatch, Tokenizer};
 use polytask_encoder::{Encoder, EncoderInput};
-use polytask_task::{Level, Task, TaskOutput};
+use polytask_task::{Level, Prediction, Task, TaskOutput};
 use polytask_tensor::{
-    Ids, Offsets, ParameterBuilder, ParameterId, Parameters, Pass, RandomKey, Tensor, TensorFile, ops,
+    Ids, Offsets, ParameterBuilder, ParameterId, Parameters, Pass, Tensor, TensorFile, ops,
 };
 
 use crate::{Error, ModelConfig, Result};
@@ -35,7 +35,7 @@ struct Head {
 pub struct Forward {
     /// One for each task, where texts were asked of it.
     pub outputs: Vec<Option<HeadOutput>>,
-    /// α `[pieces, text-level tasks · heads]`, where a text-level task was asked for.
+    /// α `[pieces, tasks · heads]` of the text-level tasks that were asked for, in the order of the model.
     pub attention: Option<Tensor>,
 }
 
@@ -49,14 +49,13 @@ pub struct HeadOutput {
 }
 
 impl Model {
-    /// A model with freshly drawn parameters. The tasks must be fitted.
+    /// A model with parameters drawn from the seed. The tasks must be fitted.
     ///
     /// # Errors
     /// The configuration contradicts itself.
     pub fn new(config: ModelConfig, tokenizer: Tokenizer, seed: u64) -> Result<Self> {
         let mut parameters = Parameters::default();
-        let mut builder =
-            ParameterBuilder::random(&mut parameters, RandomKey::named(seed, "parameters").stream);
+        let mut builder = ParameterBuilder::random(&mut parameters, seed);
         let (encoder, attention, heads) = build(&config, &tokenizer, &mut builder)?;
         Ok(Self { config, tokenizer, encoder, attention, heads, parameters })
     }
@@ -98,10 +97,10 @@ impl Model {
     }
 
     /// One pass through the encoder, then the head of each task for the texts of the batch that `wanted` names for
-    /// it, ascending. A task with none is skipped.
+    /// it, ascending. A task with none is skipped, and nothing is recorded of its parameters.
     ///
     /// # Errors
-    /// The batch does not fit the model.
+    /// The batch does not fit the model, or `wanted` not the batch.
     pub fn forward(
         &self,
         parameters: &Parameters,
@@ -109,33 +108,34 @@ impl Model {
         wanted: &[Vec<usize>],
         pass: &mut Pass,
     ) -> Result<Forward> {
+        self.check_wanted(wanted, batch.texts())?;
         let texts = Offsets::new(&batch.text_offsets)?;
         let words = Offsets::new(&batch.piece_offsets)?;
         let input = EncoderInput {
             pieces: Ids::from(batch.ids.as_slice()),
+            unknown_piece: self.tokenizer.unknown_id(),
             texts: texts.clone(),
             words: words.clone(),
             shapes: batch.shapes.clone(),
         };
         let states = self.encoder.forward(parameters, &input, pass)?;
-        let is_wanted = |level| {
-            let of_level = |index: usize| self.task(index).level() == level;
-            wanted.iter().enumerate().any(|(index, texts)| !texts.is_empty() && of_level(index))
+        let asked = || self.heads.iter().zip(wanted).filter(|(_, texts)| !texts.is_empty());
+        let queries: Vec<usize> = asked().filter_map(|(head, _)| head.query).collect();
+        let gathered = match queries.is_empty() {
+            true => None,
+            false => Some(self.attention.forward(parameters, &states, &texts, &queries)?),
         };
-        let gathered = match is_wanted(Level::Text) {
-            true => Some(self.attention.forward(parameters, &states, &texts)?),
-            false => None,
-        };
-        let word_states = match is_wanted(Level::Word) {
+        let word_states = match asked().any(|(head, _)| head.query.is_none()) {
             true => Some(ops::segment_mean(&states, &words)?),
             false => None,
         };
         let words_of_texts = Offsets::new(&batch.word_offsets)?;
         let output = |(head, wanted): (&Head, &Vec<usize>)| -> Result<Option<HeadOutput>> {
-            let (inputs, offsets) = match (head.query, &gathered, &word_states) {
+            let place = head.query.and_then(|query| queries.iter().position(|&asked| asked == query));
+            let (inputs, offsets) = match (place, &gathered, &word_states) {
                 _ if wanted.is_empty() => return Ok(None),
-                (Some(query), Some(gathered), _) => {
-                    text_inputs(&gathered.pooled, query, texts.segments(), wanted)?
+                (Some(place), Some(gathered), _) => {
+                    text_inputs(&gathered.pooled, place, texts.segments(), wanted)?
                 }
                 (None, _, Some(states)) => word_inputs(states, &words_of_texts, wanted)?,
                 _ => return Ok(None),
@@ -144,6 +144,40 @@ impl Model {
         };
         let outputs = self.heads.iter().zip(wanted).map(output).collect::<Result<_>>()?;
         Ok(Forward { outputs, attention: gathered.map(|gathered| gathered.weights) })
+    }
+
+    fn check_wanted(&self, wanted: &[Vec<usize>], texts: usize) -> Result<()> {
+        let refuse = |message| Err(polytask_tensor::Error::shape("model", message).into());
+        let tasks = self.heads.len();
+        if wanted.len() != tasks {
+            return refuse(format!("{} lists of wanted texts for {tasks} tasks", wanted.len()));
+        }
+        for (name, wanted) in self.config.task_names().zip(wanted) {
+            if !wanted.is_sorted_by(|a, b| a < b) || wanted.last().is_some_and(|&last| last >= texts) {
+                let message = "must be ascending and below the number of texts";
+                return refuse(format!("the texts wanted of task `{name}` {message} ({texts}): {wanted:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// One task's prediction for each text that it was asked for.
+    ///
+    /// # Errors
+    /// Those of the task, or it does not predict once a text.
+    pub fn decode(
+        &self,
+        index: usize,
+        parameters: &Parameters,
+        output: &HeadOutput,
+    ) -> Result<Vec<Prediction>> {
+        let texts = output.texts.segments();
+        self.with_task(index, parameters, output, |task, output| {
+            let predictions = task.decode(output)?;
+            let found = predictions.len();
+            anyhow::ensure!(found == texts, "`decode` made {found} predictions for {texts} texts");
+            Ok(predictions)
+        })
     }
 
     /// Hands one task's output, with the task's own parameters, to `use_output`.
@@ -196,9 +230,9 @@ fn build(
     Ok((encoder, attention, heads))
 }
 
-/// The pooled rows of one task for the wanted texts.
-fn text_inputs(pooled: &Tensor, query: usize, texts: usize, wanted: &[usize]) -> Result<(Tensor, Offsets)> {
-    let all = ops::rows(pooled, query * texts..(query + 1) * texts)?;
+/// The pooled rows of the task at `place` among those asked for, for the wanted texts.
+fn text_inputs(pooled: &Tensor, place: usize, texts: usize, wanted: &[usize]) -> Result<(Tensor, Offsets)> {
+    let all = ops::rows(pooled, place * texts..(place + 1) * texts)?;
     let inputs = match wanted.len() == texts {
         true => all,
         false => ops::gather_rows(&all, &wanted.iter().map(|&text| text as u32).collect::<Vec<_>>().into())?,

@@ -69,7 +69,8 @@ impl Model {
         let all: Vec<usize> = (0..texts.len()).collect();
         let is_wanted = |task| if tasks.contains(&task) { all.clone() } else { Vec::new() };
         let wanted: Vec<Vec<usize>> = (0..self.config().tasks.len()).map(is_wanted).collect();
-        let forward = self.forward(self.parameters(), &batch, &wanted, &mut Pass::inference())?;
+        let parameters = self.parameters().detached();
+        let forward = self.forward(&parameters, &batch, &wanted, &mut Pass::inference())?;
 
         let read = |text: usize| Text { text: texts[text], words: &words[text][..encoded[text].words()] };
         let answer = |text: usize| Answer {
@@ -82,8 +83,7 @@ impl Model {
         let mut answers: Vec<Answer> = all.iter().map(|&text| answer(text)).collect();
         for &index in tasks {
             let Some(output) = &forward.outputs[index] else { continue };
-            let predictions =
-                self.with_task(index, self.parameters(), output, |task, output| task.decode(output))?;
+            let predictions = self.decode(index, &parameters, output)?;
             let name = &self.config().tasks[index].settings.name;
             for (text, prediction) in predictions.iter().enumerate() {
                 let value = self.task(index).answer(prediction, read(text));
@@ -108,9 +108,8 @@ impl Model {
             (offsets[0]..offsets[1]).map(|piece| alpha.row(piece as usize)[column]).sum()
         };
         let mut weights = Map::new();
-        let text_level =
-            (0..self.config().tasks.len()).filter(|&task| self.task(task).level() == Level::Text);
-        for (query, task) in text_level.enumerate().filter(|(_, task)| tasks.contains(task)) {
+        let is_asked = |task: &usize| tasks.contains(task) && self.task(*task).level() == Level::Text;
+        for (query, task) in (0..self.config().tasks.len()).filter(is_asked).enumerate() {
             let Some(alpha) = attention else { continue };
             let head = |head: usize| -> Vec<f64> {
                 (0..read.words.len())

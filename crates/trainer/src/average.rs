@@ -6,16 +6,17 @@ const STEPS: u64 = 8;
 /// The exponential moving average of the weights, often better than the weights themselves.
 ///
 /// ```text
-/// every 8 steps   a ← d a + (1 − d) p      d = min(decay, (1 + t) / (10 + t)) ^ 8
+/// a ← d a + (1 − d) p      d = min(decay, (1 + t) / (10 + t)) ^ n
 /// ```
 ///
-/// t counts steps; the second term lets the average forget its start, as in TensorFlow's ExponentialMovingAverage.
+/// after each of the first 8 steps (n = 1), then every 8 steps (n = 8). t counts steps; the second term lets the average forget its start, as in TensorFlow's ExponentialMovingAverage.
 pub(crate) fn update(average: &mut Parameters, parameters: &Parameters, decay: f32, step: u64) {
-    if !step.is_multiple_of(STEPS) {
+    if step > STEPS && !step.is_multiple_of(STEPS) {
         return;
     }
     let t = step as f64;
-    let keep = f64::from(decay).min((1.0 + t) / (10.0 + t)).powi(STEPS as i32) as f32;
+    let steps = if step > STEPS { STEPS } else { 1 };
+    let keep = f64::from(decay).min((1.0 + t) / (10.0 + t)).powi(steps as i32) as f32;
     for (id, parameter) in parameters.iter() {
         average.update(id, |average| {
             polytask_tensor::for_each_row_block(average, 1, |first, block| {
@@ -33,12 +34,6 @@ mod tests {
 
     #[test]
     fn a_constant_weight_is_its_own_average_and_a_moved_one_is_followed() {
-        let store = |value| {
-            let mut parameters = Parameters::default();
-            parameters.insert("a", &Tensor::full(&[3], value)).unwrap();
-            parameters
-        };
-        let value = |parameters: &Parameters| parameters.iter().next().unwrap().1.tensor().data()[0];
         let (mut average, one) = (store(1.0), store(1.0));
         update(&mut average, &one, 0.9, 8);
         assert_eq!(value(&average), 1.0);
@@ -47,5 +42,27 @@ mod tests {
         assert_eq!(value(&average), 1.0, "only every 8 steps");
         update(&mut average, &zero, 0.9, 8000);
         assert!((value(&average) - 0.9f32.powi(8)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_first_steps_are_followed_one_by_one() {
+        let mut average = store(0.0);
+        let mut expected = 0.0;
+        for step in 1..=8u64 {
+            update(&mut average, &store(step as f32), 0.999, step);
+            let keep = (1 + step) as f32 / (10 + step) as f32;
+            expected = keep * expected + (1.0 - keep) * step as f32;
+            assert!((value(&average) - expected).abs() < 1e-6, "{step}");
+        }
+    }
+
+    fn store(value: f32) -> Parameters {
+        let mut parameters = Parameters::default();
+        parameters.insert("a", &Tensor::full(&[3], value)).unwrap();
+        parameters
+    }
+
+    fn value(parameters: &Parameters) -> f32 {
+        parameters.iter().next().unwrap().1.tensor().data()[0]
     }
 }

@@ -3,12 +3,15 @@
 //! A safetensors file: `parameters.*`, `average.*` and `optimizer.{slot}.*` as tensors, counts and configuration as JSON
 //! in its header.
 
+use std::borrow::Cow;
 use std::path::Path;
 
-use polytask_model::write_atomically;
-use polytask_tensor::{Parameters, Tensor, TensorFile, write_tensors};
+use polytask_config::Document;
+use polytask_model::{write_atomically, write_file};
+use polytask_tensor::{Parameters, TensorFile, TensorValues, write_tensors};
 use serde::{Deserialize, Serialize};
 
+use crate::difference::first_difference;
 use crate::{Error, Progress, Result, Trainer};
 
 /// The key of the JSON in the file's header.
@@ -16,15 +19,18 @@ const STATE: &str = "polytask";
 
 #[derive(Serialize, Deserialize)]
 struct State<'a> {
-    configuration: std::borrow::Cow<'a, str>,
-    progress: std::borrow::Cow<'a, Progress>,
+    configuration: Cow<'a, str>,
+    /// The fingerprint of the data.
+    data: u64,
+    progress: Cow<'a, Progress>,
 }
 
 /// Writes the state of a run; a reader sees the old file or the new one, whole.
 pub(crate) fn write(trainer: &Trainer, file: &Path) -> Result<()> {
     let state = State {
         configuration: trainer.configuration.as_str().into(),
-        progress: std::borrow::Cow::Borrowed(&trainer.progress),
+        data: trainer.fingerprint,
+        progress: Cow::Borrowed(&trainer.progress),
     };
     let state = serde_json::to_string(&state).map_err(|error| damaged(file, error))?;
     let parameters = trainer.model().parameters();
@@ -32,18 +38,20 @@ pub(crate) fn write(trainer: &Trainer, file: &Path) -> Result<()> {
     tensors.extend(trainer.average.iter().flat_map(|average| named("average", average)));
     for ((_, parameter), slots) in parameters.iter().zip(&trainer.optimizer_state.slots) {
         for (slot, values) in trainer.prepared.optimizer.slots().iter().zip(slots) {
-            let tensor = Tensor::new(values.clone(), parameter.tensor().shape())?;
-            tensors.push((format!("optimizer.{slot}.{}", parameter.name), tensor));
+            let shape = parameter.tensor().shape();
+            tensors.push((format!("optimizer.{slot}.{}", parameter.name), TensorValues { shape, values }));
         }
     }
-    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
-    let write = |path: &Path| Ok(write_tensors(path, views, &[(STATE, &state)])?);
+    let write = |path: &Path| Ok(write_tensors(path, tensors, &[(STATE, &state)])?);
     Ok(write_atomically(file, write)?)
 }
 
-fn named(prefix: &str, parameters: &Parameters) -> Vec<(String, Tensor)> {
-    let name = |name: &str| format!("{prefix}.{name}");
-    parameters.iter().map(|(_, parameter)| (name(&parameter.name), parameter.tensor().clone())).collect()
+fn named<'a>(prefix: &str, parameters: &'a Parameters) -> Vec<(String, TensorValues<'a>)> {
+    let entry = |parameter: &'a polytask_tensor::Parameter| {
+        let (shape, values) = (parameter.tensor().shape(), parameter.tensor().data());
+        (format!("{prefix}.{}", parameter.name), TensorValues { shape, values })
+    };
+    parameters.iter().map(|(_, parameter)| entry(parameter)).collect()
 }
 
 /// Puts a run where the file left it.
@@ -52,11 +60,15 @@ pub(crate) fn read(trainer: &mut Trainer, path: &Path) -> Result<()> {
         return Err(Error::NoCheckpoint { file: path.into() });
     }
     let file = TensorFile::read(path)?;
-    let metadata = file.metadata()?;
-    let json = metadata.get(STATE).ok_or_else(|| damaged(path, "its header holds no training state"))?;
+    let json = file.text(STATE).ok_or_else(|| damaged(path, "its header holds no training state"))?;
     let state: State<'_> = serde_json::from_str(json).map_err(|error| damaged(path, error))?;
-    if let Some(difference) = first_difference(&state.configuration, &trainer.configuration) {
+    let old = Document::parse(&path.display().to_string(), &state.configuration)?;
+    let new = Document::parse("the configuration", &trainer.configuration)?;
+    if let Some(difference) = first_difference(old.values(), new.values()) {
         return Err(Error::OtherConfiguration { file: path.into(), difference });
+    }
+    if state.data != trainer.fingerprint {
+        return Err(Error::OtherData { file: path.into() });
     }
     restore(trainer.prepared.model.parameters_mut(), "parameters", &file)?;
     if let Some(average) = &mut trainer.average {
@@ -84,49 +96,12 @@ fn restore(parameters: &mut Parameters, prefix: &str, file: &TensorFile) -> Resu
     Ok(())
 }
 
-/// The first line in which two configurations differ.
-fn first_difference(old: &str, new: &str) -> Option<String> {
-    if old == new {
-        return None;
-    }
-    let mut lines = old.lines().zip(new.lines()).enumerate();
-    Some(match lines.find(|(_, (old, new))| old != new) {
-        Some((number, (old, new))) => {
-            format!("line {} was `{}`, now it is `{}`", number + 1, old.trim(), new.trim())
-        }
-        None => format!("it had {} lines, now it has {}", old.lines().count(), new.lines().count()),
-    })
-}
-
 /// Writes a value as JSON in one step.
 pub(crate) fn write_json(file: &Path, value: &impl Serialize) -> Result<()> {
     let json = serde_json::to_string_pretty(value).map_err(|error| damaged(file, error))?;
-    write_text(file, &json)
-}
-
-/// Writes a text in one step.
-pub(crate) fn write_text(file: &Path, text: &str) -> Result<()> {
-    let write = |path: &Path| {
-        std::fs::write(path, text).map_err(|source| polytask_model::Error::Io { file: path.into(), source })
-    };
-    Ok(write_atomically(file, write)?)
+    Ok(write_file(file, json.as_bytes())?)
 }
 
 fn damaged(file: &Path, message: impl ToString) -> Error {
     Error::Checkpoint { file: file.into(), message: message.to_string() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_difference_is_named() {
-        assert_eq!(first_difference("a\nb", "a\nb"), None);
-        assert_eq!(
-            first_difference("a\nb = 1", "a\nb = 2").unwrap(),
-            "line 2 was `b = 1`, now it is `b = 2`"
-        );
-        assert_eq!(first_difference("a", "a\nb").unwrap(), "it had 1 lines, now it has 2");
-    }
 }

@@ -47,6 +47,7 @@ impl Config {
         root.check_sections(&SECTIONS)?;
         let data = read_data(&root)?;
         let tasks = read_tasks(&root, &data)?;
+        check_read(&root, &data, &tasks)?;
         let model = ModelConfig {
             encoder: root.section_or_empty("encoder")?.read_plugin("encoder", Some(DEFAULT_ENCODER))?,
             task_attention: root.section_or_empty("task_attention")?.read()?,
@@ -82,6 +83,11 @@ fn read_data(root: &Table<'_>) -> Result<Vec<DataConfig>> {
     let mut data: Vec<DataConfig> = Vec::new();
     for table in root.sections("data")? {
         let set: DataConfig = table.read()?;
+        if set.name.is_empty() || set.name.contains('.') {
+            let message =
+                "a data set's name must not be empty and holds no dot: tasks name `data set.column`";
+            return Err(table.error_at("name", message).into());
+        }
         if data.iter().any(|other| other.name == set.name) {
             let message = format!("two data sets are called `{}`: each needs a name of its own", set.name);
             return Err(table.error_at("name", message).into());
@@ -115,23 +121,82 @@ fn read_tasks(root: &Table<'_>, data: &[DataConfig]) -> Result<Vec<ModelTask>> {
 }
 
 fn check_places(table: &Table<'_>, settings: &TaskSettings, data: &[DataConfig]) -> Result<()> {
-    let known = || data.iter().map(|set| set.name.as_str());
     let places = settings.label.places();
     if places.is_empty() {
         return Err(table.error_at("label", "an empty list: name at least one `data set.column`").into());
     }
-    for (set, column) in places {
+    for (index, &(set, column)) in places.iter().enumerate() {
         let Some(column) = column else {
             let message = format!("`{set}` names no column: write `data set.column`");
             return Err(table.error_at("label", message).into());
         };
-        if !known().any(|name| name == set) {
-            let hint = polytask_config::did_you_mean(set, known());
-            let names = known().collect::<Vec<_>>().join(", ");
-            let message =
-                format!("`{set}.{column}`: no data set is called `{set}` (there are: {names}){hint}");
+        if let Err(error) = DataConfig::named(data, set) {
+            return Err(table.error_at("label", format!("`{set}.{column}`: {error}")).into());
+        }
+        if places[..index].iter().any(|(other, _)| *other == set) {
+            let message = format!("names data set `{set}` twice: a task reads one column of each data set");
             return Err(table.error_at("label", message).into());
         }
     }
     Ok(())
+}
+
+/// Refuses a data set that no task reads: its texts would fill batches from which nothing is learnt.
+fn check_read(root: &Table<'_>, data: &[DataConfig], tasks: &[ModelTask]) -> Result<()> {
+    let is_read = |set: &DataConfig| tasks.iter().any(|task| task.settings.label.column(&set.name).is_some());
+    for (set, table) in data.iter().zip(root.sections("data")?) {
+        if !is_read(set) {
+            let name = &set.name;
+            let message = format!(
+                "no task reads data set `{name}`: name `{name}.COLUMN` as a `label`, or leave it out"
+            );
+            return Err(table.error_at("name", message).into());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polytask_classification as _;
+
+    /// The message about a configuration with the data sets `s` and `r`, a task on `label`, and another one on `r`.
+    fn refusal(first_set: &str, label: &str) -> String {
+        let text = format!(
+            "data = [{{ name = '{first_set}', train = 'x' }}, {{ name = 'r', train = 'x' }}]\n\
+             [[tasks]]\nname = 'a'\ntype = 'classification'\nlabel = {label}\n\
+             [[tasks]]\nname = 'b'\ntype = 'classification'\nlabel = 'r.m'\n"
+        );
+        let read = |text: &str| Config::read(&Document::parse("train.toml", text)?);
+        read(&text).map_or_else(|error| error.to_string(), |_| String::new())
+    }
+
+    #[test]
+    fn a_task_reads_each_data_set_once() {
+        assert_eq!(refusal("s", "['s.m', 'r.m']"), "");
+        let expected = "train.toml:5:9: names data set `s` twice: a task reads one column of each data set";
+        assert_eq!(refusal("s", "['s.m', 's.n']"), expected);
+    }
+
+    #[test]
+    fn a_data_set_must_have_a_name_that_a_label_can_hold() {
+        for name in ["", "a.b"] {
+            let message = refusal(name, "'r.m'");
+            assert!(message.starts_with("train.toml:1:18: a data set's name must not be empty"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_data_set_that_no_task_reads_is_refused() {
+        let message = refusal("s", "'r.m'");
+        assert!(message.starts_with("train.toml:1:18: no task reads data set `s`: "), "{message}");
+    }
+
+    #[test]
+    fn an_unknown_data_set_gets_its_neighbour() {
+        let message = refusal("reviews", "'review.m'");
+        let expected = "train.toml:5:9: `review.m`: no data set is called `review` (there are: reviews, r); did you mean `reviews`?";
+        assert_eq!(message, expected);
+    }
 }

@@ -44,7 +44,7 @@ pub enum Error {
          checkpoint stays. Try a lower `learning_rate`, a longer warm-up or `gradient_clipping`"
     )]
     NotFinite {
-        /// The task, or `gradient` where all losses were finite.
+        /// The task.
         task: String,
         /// The value found.
         loss: f64,
@@ -52,6 +52,19 @@ pub enum Error {
         epoch: u64,
         /// The batch in the epoch, from 1.
         batch: usize,
+        /// The optimizer step, from 1.
+        step: u64,
+    },
+    /// Gradients that are no numbers any more, though the losses are.
+    #[error(
+        "the norm of the gradients is {norm} in step {step} (epoch {epoch}), though all losses are finite; training \
+         stopped, the last checkpoint stays. Try a lower `learning_rate` or a longer warm-up"
+    )]
+    GradientNotFinite {
+        /// The norm of all gradients.
+        norm: f64,
+        /// The epoch, from 1.
+        epoch: u64,
         /// The optimizer step, from 1.
         step: u64,
     },
@@ -64,6 +77,14 @@ pub enum Error {
         file: PathBuf,
         /// The first difference.
         difference: String,
+    },
+    /// A checkpoint that belongs to other data.
+    #[error(
+        "{file}: the training data changed since the checkpoint was made; train into another folder, or restore the data to resume"
+    )]
+    OtherData {
+        /// The checkpoint.
+        file: PathBuf,
     },
     /// A checkpoint that cannot be understood.
     #[error("{file}: damaged checkpoint: {message}")]

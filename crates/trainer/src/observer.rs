@@ -7,7 +7,7 @@ pub trait Observer {
         let _ = progress;
     }
 
-    /// A batch was trained on.
+    /// The batches of one optimizer step were trained on.
     fn batch(&mut self, progress: &StepProgress) {
         let _ = progress;
     }
@@ -17,21 +17,21 @@ pub trait Observer {
         let _ = (record, best);
     }
 
-    /// Whether to stop after this batch; the state is then kept, to resume from.
+    /// Whether to stop after these batches; the state is then kept, to resume from.
     fn should_stop(&mut self) -> bool {
         false
     }
 }
 
-/// Where training stands after a batch.
+/// Where training stands between two optimizer steps.
 #[derive(Debug)]
 pub struct StepProgress<'a> {
     /// Counts and mean losses so far.
     pub progress: &'a Progress,
     /// The tasks' names, in the order of the losses.
     pub tasks: &'a [String],
-    /// Batches of this epoch.
-    pub batches_an_epoch: usize,
+    /// Batches of all epochs.
+    pub batches: u64,
     /// Epochs in all.
     pub epochs: u64,
 }

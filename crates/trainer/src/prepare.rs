@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use polytask_data::{BatchLimits, DataConfig, DataSet, Label, Row, Sampler, Step, Tokenizer, plan_epoch};
-use polytask_model::{Example, Model, ModelConfig, prepare as prepare_rows};
+use polytask_model::{Example, Model, ModelTask, prepare as prepare_rows};
 use polytask_task::Text;
 
 use crate::{Config, Error, Optimizer, Result, TrainerSettings};
@@ -71,7 +71,7 @@ pub fn read_data(config: &Config, base: &Path) -> Result<Vec<DataSet>> {
 /// # Errors
 /// A label or a task that cannot be used, with its place.
 pub fn prepare_data(mut config: Config, sets: &[DataSet], base: &Path) -> Result<Prepared> {
-    fit_tasks(&mut config.model, sets)?;
+    config.model.tasks.iter_mut().try_for_each(|task| fit_task(task, sets))?;
     let rows = sets.iter().flat_map(|set| &set.train);
     let tokenizer = Tokenizer::new(&config.tokenizer, base, rows.flat_map(Row::word_texts))?;
     let ready = |set: &DataSet| -> Result<PreparedSet> {
@@ -84,27 +84,77 @@ pub fn prepare_data(mut config: Config, sets: &[DataSet], base: &Path) -> Result
     Ok(Prepared { model, sets: prepared, sampler, optimizer, settings })
 }
 
-/// Lets every task learn from the training labels what it must know, such as its classes.
+/// Lets a task learn from the training labels what it must know, such as its classes.
 ///
 /// # Errors
 /// A task without a label in one of its data sets, or one that cannot learn from its labels.
-pub fn fit_tasks(model: &mut ModelConfig, sets: &[DataSet]) -> Result<()> {
-    for task in &mut model.tasks {
-        let mut labels: Vec<(&Label, Text<'_>)> = Vec::new();
-        for set in sets {
-            let Some(column) = task.settings.label.column(&set.name) else { continue };
-            let before = labels.len();
-            labels.extend(set.train.iter().filter_map(|row| Some((row.labels.get(column)?, row.into()))));
-            if labels.len() == before {
-                return Err(Error::NoLabels {
-                    data_set: set.name.clone(),
-                    task: task.settings.name.clone(),
-                    column: column.into(),
-                    rows: set.train.len(),
-                });
-            }
+pub fn fit_task(task: &mut ModelTask, sets: &[DataSet]) -> Result<()> {
+    let mut labelled: Vec<(&Label, &Row)> = Vec::new();
+    for set in sets {
+        let Some(column) = task.settings.label.column(&set.name) else { continue };
+        let before = labelled.len();
+        labelled.extend(set.train.iter().filter_map(|row| Some((row.labels.get(column)?, row))));
+        if labelled.len() == before {
+            return Err(Error::NoLabels {
+                data_set: set.name.clone(),
+                task: task.settings.name.clone(),
+                column: column.into(),
+                rows: set.train.len(),
+            });
         }
-        task.task.fit(&labels).map_err(|source| Error::Fit { task: task.settings.name.clone(), source })?;
     }
-    Ok(())
+    let labels: Vec<(&Label, Text<'_>)> = labelled.iter().map(|&(label, row)| (label, row.into())).collect();
+    task.task.fit(&labels).map_err(|source| fit_error(task, &labelled, source))
+}
+
+/// A label of the wrong form has a place; that all are of one class, say, has none.
+fn fit_error(task: &ModelTask, labelled: &[(&Label, &Row)], source: anyhow::Error) -> Error {
+    let reason = source.to_string();
+    let is_refused = |(label, row): &&(&Label, &Row)| {
+        task.task.target(label, Text::from(*row)).is_err_and(|error| error.to_string() == reason)
+    };
+    let task_name = task.settings.name.clone();
+    match labelled.iter().find(is_refused) {
+        Some((_, row)) => {
+            polytask_model::Error::Label { place: row.place.clone(), task: task_name, source }.into()
+        }
+        None => Error::Fit { task: task_name, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use polytask_data::Place;
+    use polytask_ner::Ner;
+    use polytask_task::{Labels, TaskSettings};
+
+    use super::*;
+
+    fn refusal(labels: &[Label]) -> String {
+        let row = |(index, label): (usize, &Label)| {
+            let mut row = Row::from_text("a few words", Place::new("news.jsonl", index + 1));
+            row.labels.insert("tags".into(), label.clone());
+            row
+        };
+        let train = labels.iter().enumerate().map(row).collect();
+        let set = DataSet { name: "news".into(), train, dev: Vec::new() };
+        let settings =
+            TaskSettings { name: "entities".into(), label: Labels::One("news.tags".into()), weight: 1.0 };
+        let mut task = ModelTask { settings, task: Box::new(Ner::default()) };
+        fit_task(&mut task, &[set]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn where_every_label_has_the_wrong_form_the_first_is_named() {
+        let message = refusal(&[Label::Number(3.0), Label::Number(4.0)]);
+        assert!(message.starts_with("news.jsonl:1: task `entities`: expected a list of tags"), "{message}");
+        assert!(message.ends_with("found the number 3"), "{message}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_all_labels_together_has_no_place() {
+        let outside = Label::List(vec!["O".into(); 3]);
+        let message = refusal(&[outside.clone(), outside]);
+        assert_eq!(message, "task `entities`: no entity in 2 labelled texts: every tag is `O`");
+    }
 }

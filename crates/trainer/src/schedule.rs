@@ -23,7 +23,7 @@ pub fn learning_rate_factor(schedule: Schedule, step: u64, warmup_steps: u64, st
     if step < warmup_steps {
         return (step + 1) as f64 / warmup_steps as f64;
     }
-    let progress = (step - warmup_steps) as f64 / (steps - warmup_steps).max(1) as f64;
+    let progress = (step - warmup_steps) as f64 / steps.saturating_sub(warmup_steps).max(1) as f64;
     let progress = progress.min(1.0);
     match schedule {
         Schedule::Linear => 1.0 - progress,
@@ -50,5 +50,6 @@ mod tests {
     fn no_warm_up_and_one_step_are_no_fault() {
         assert_eq!(learning_rate_factor(Schedule::Linear, 0, 0, 1), 1.0);
         assert_eq!(learning_rate_factor(Schedule::Cosine, 0, 0, 0), 1.0);
+        assert_eq!(learning_rate_factor(Schedule::Linear, 5, 5, 3), 1.0);
     }
 }

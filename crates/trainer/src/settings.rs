@@ -3,21 +3,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::Schedule;
 
-/// How the model is trained: `[trainer]`.
+/// How the model is trained: how often, in which batches, how fast, and when to stop.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainerSettings {
     /// Passes over the training data.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub epochs: u64,
     /// Texts a batch at most.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub batch_size: usize,
     /// Pieces a batch at most; a longer text is a batch of its own.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 100_000_000))]
     pub batch_tokens: usize,
-    /// Batches whose gradients are averaged for one step of the optimizer.
-    #[schemars(range(min = 1))]
+    /// Batches whose gradients are averaged for one step of the optimizer. A batch without any label does not count; of
+    /// the others, one without a label for a task counts as 0 for that task.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub gradient_accumulation: usize,
     /// The highest learning rate, reached at the end of the warm-up.
     #[schemars(range(min = 0.0))]

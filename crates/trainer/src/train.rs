@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use polytask_data::Step;
-use polytask_model::{Evaluation, Example, Model, ModelFolder, evaluate, mean_of_main_metrics};
+use polytask_model::{Evaluation, Example, Model, ModelFolder, evaluate, mean_of_main_metrics, write_file};
 use polytask_tensor::{Gradient, Gradients, ParameterId, Parameters, Pass};
 
+use crate::fingerprint::fingerprint;
 use crate::observer::{Observer, StepProgress};
 use crate::state::{EpochRecord, Progress, Totals};
 use crate::step::{BatchResult, train_on};
@@ -23,7 +24,17 @@ pub struct Trainer {
     /// The averaged weights, where they are asked for.
     pub(crate) average: Option<Parameters>,
     pub(crate) progress: Progress,
+    /// Of the data: a checkpoint must have been made with the same.
+    pub(crate) fingerprint: u64,
     tasks: Vec<String>,
+    planned: Planned,
+}
+
+/// What all epochs together will take.
+#[derive(Clone, Copy, Debug, Default)]
+struct Planned {
+    batches: u64,
+    steps: u64,
 }
 
 /// How a call to [`Trainer::run`] ended.
@@ -39,22 +50,27 @@ pub enum Ending {
 
 impl Trainer {
     /// A run at its start. `configuration` is the text of the configuration, kept in the model folder.
-    pub fn new(prepared: Prepared, configuration: String) -> Self {
+    ///
+    /// # Errors
+    /// The sampler names a data set without batches.
+    pub fn new(prepared: Prepared, configuration: String) -> Result<Self> {
+        let (fingerprint, planned) = (fingerprint(&prepared)?, planned(&prepared)?);
         let parameters = prepared.model.parameters();
         let optimizer_state = OptimizerState::new(prepared.optimizer.as_ref(), parameters);
-        let average = (prepared.settings.weight_averaging > 0.0).then(|| copy(parameters));
+        let average = (prepared.settings.weight_averaging > 0.0).then(|| parameters.clone());
         let tasks: Vec<String> = prepared.model.config().task_names().map(str::to_string).collect();
         let totals = Totals::new(tasks.len());
         let progress = Progress { current: totals.clone(), total: totals, ..Progress::default() };
-        Self { prepared, configuration, optimizer_state, average, progress, tasks }
+        Ok(Self { prepared, configuration, optimizer_state, average, progress, fingerprint, tasks, planned })
     }
 
     /// A run as the checkpoint of a folder left it.
     ///
     /// # Errors
-    /// There is no checkpoint, it is damaged, or it was made with another configuration.
+    /// There is no checkpoint, it is damaged, or it was made with another configuration or other data. The number of
+    /// threads may differ, and comments.
     pub fn resume(prepared: Prepared, configuration: String, folder: &ModelFolder) -> Result<Self> {
-        let mut trainer = Self::new(prepared, configuration);
+        let mut trainer = Self::new(prepared, configuration)?;
         checkpoint::read(&mut trainer, &folder.checkpoint())?;
         Ok(trainer)
     }
@@ -78,23 +94,27 @@ impl Trainer {
     ///
     /// # Errors
     /// A loss that is not finite, or a file that cannot be written; what was written before then stays.
-    pub fn run(&mut self, folder: &ModelFolder, observer: &mut dyn Observer) -> Result<Ending> {
+    pub fn run(&mut self, folder: &ModelFolder, observer: &mut (dyn Observer + Send)) -> Result<Ending> {
+        // From within the thread pool, handing out work wakes nobody who waits outside.
+        rayon::scope(|_| self.train(folder, observer))
+    }
+
+    fn train(&mut self, folder: &ModelFolder, observer: &mut dyn Observer) -> Result<Ending> {
         let epochs = self.prepared.settings.epochs;
         if self.progress.batches == 0 {
-            self.write_configuration(folder)?;
+            write_file(&folder.configuration(), self.configuration.as_bytes())?;
         }
-        let mut plan = self.prepared.plan(self.progress.epoch)?;
-        observer.started(&self.step_progress(plan.len()));
+        observer.started(&self.step_progress());
         while self.progress.epoch < epochs {
             if self.out_of_patience() {
                 return Ok(Ending::StoppedEarly);
             }
+            let plan = self.prepared.plan(self.progress.epoch)?;
             if !self.finish_epoch(&plan, observer)? {
                 checkpoint::write(self, &folder.checkpoint())?;
                 return Ok(Ending::Interrupted);
             }
-            self.close_epoch(&plan, folder, observer)?;
-            plan = self.prepared.plan(self.progress.epoch)?;
+            self.close_epoch(folder, observer)?;
         }
         Ok(Ending::Finished)
     }
@@ -110,30 +130,30 @@ impl Trainer {
 
     /// Trains the rest of the epoch; false where the observer asked to stop.
     fn finish_epoch(&mut self, plan: &[Step], observer: &mut dyn Observer) -> Result<bool> {
-        let accumulation = self.prepared.settings.gradient_accumulation;
+        let accumulation = self.prepared.settings.gradient_accumulation.max(1);
         while self.progress.batch < plan.len() {
             let start = Instant::now();
             let from = self.progress.batch;
-            let group = &plan[from..plan.len().min(from + accumulation)];
+            let group = &plan[from..plan.len().min(from.saturating_add(accumulation))];
             let mut totals = Totals::new(self.tasks.len());
-            let mut gradients: Option<Gradients> = None;
+            let mut sum = Gradients::default();
+            let mut terms = 0;
             for (offset, step) in group.iter().enumerate() {
                 let result = self.train_batch(step, from + offset)?;
                 count(&mut totals, step, &result);
-                match (&mut gradients, result.gradients) {
-                    (Some(sum), Some(term)) => sum.add(term),
-                    (None, first) => gradients = first,
-                    (Some(_), None) => {}
+                if let Some(gradients) = result.gradients {
+                    sum.add(gradients);
+                    terms += 1;
                 }
             }
-            if let Some(gradients) = gradients {
-                self.update(gradients, group.len(), plan.len())?;
+            if terms > 0 {
+                self.update(sum, terms)?;
             }
             self.progress.batch += group.len();
             totals.seconds = start.elapsed().as_secs_f64();
             self.progress.current.add(&totals);
             self.progress.total.add(&totals);
-            observer.batch(&self.step_progress(plan.len()));
+            observer.batch(&self.step_progress());
             if observer.should_stop() {
                 return Ok(false);
             }
@@ -150,22 +170,28 @@ impl Trainer {
         let broken =
             result.losses.iter().zip(&self.tasks).find(|(loss, _)| loss.is_some_and(|l| !l.is_finite()));
         match broken {
-            Some((loss, task)) => Err(self.not_finite(task, loss.unwrap_or(f64::NAN), batch)),
+            Some((loss, task)) => Err(Error::NotFinite {
+                task: task.clone(),
+                loss: loss.unwrap_or(f64::NAN),
+                epoch: self.progress.epoch + 1,
+                batch: batch + 1,
+                step: self.progress.step + 1,
+            }),
             None => Ok(result),
         }
     }
 
-    /// One optimizer step with the mean of `batches` gradients.
-    fn update(&mut self, mut gradients: Gradients, batches: usize, batches_an_epoch: usize) -> Result<()> {
+    /// One optimizer step with the mean of some batches' gradients, given their sum and their number.
+    fn update(&mut self, mut sum: Gradients, terms: usize) -> Result<()> {
+        let rate = self.learning_rate(self.progress.step) as f32;
         let settings = &self.prepared.settings;
         let parameters = self.prepared.model.parameters();
-        let mut taken: Vec<((usize, ParameterId), Gradient)> = parameters
+        let mut taken: Vec<(ParameterId, Gradient)> = parameters
             .iter()
-            .enumerate()
-            .filter_map(|(index, (id, parameter))| Some(((index, id), gradients.take(parameter.tensor())?)))
+            .filter_map(|(id, parameter)| Some((id, sum.take(parameter.tensor())?)))
             .collect();
-        if batches > 1 {
-            let share = 1.0 / batches as f32;
+        if terms > 1 {
+            let share = 1.0 / terms as f32;
             taken
                 .iter_mut()
                 .for_each(|(_, g)| g.update(|values| values.iter_mut().for_each(|v| *v *= share)));
@@ -175,15 +201,15 @@ impl Trainer {
             settings.gradient_clipping,
         );
         if !norm.is_finite() {
-            return Err(self.not_finite("gradient", norm, self.progress.batch));
+            let (epoch, step) = (self.progress.epoch + 1, self.progress.step + 1);
+            return Err(Error::GradientNotFinite { norm, epoch, step });
         }
-        let rate = self.learning_rate(batches_an_epoch) as f32;
         self.progress.step += 1;
         let (decay, step) = (settings.weight_averaging, self.progress.step);
         let optimizer = self.prepared.optimizer.as_ref();
         let parameters = self.prepared.model.parameters_mut();
-        for (place, gradient) in &taken {
-            self.optimizer_state.apply(optimizer, parameters, *place, gradient, (rate, step));
+        for (id, gradient) in &taken {
+            self.optimizer_state.apply(optimizer, parameters, *id, gradient, rate, step)?;
         }
         if let Some(average) = &mut self.average {
             average::update(average, parameters, decay, step);
@@ -191,22 +217,15 @@ impl Trainer {
         Ok(())
     }
 
-    /// The learning rate of the next step.
-    fn learning_rate(&self, batches_an_epoch: usize) -> f64 {
-        let settings = &self.prepared.settings;
-        let steps = batches_an_epoch.div_ceil(settings.gradient_accumulation) as u64 * settings.epochs;
+    /// The learning rate of a step, counted from 0.
+    fn learning_rate(&self, step: u64) -> f64 {
+        let (settings, steps) = (&self.prepared.settings, self.planned.steps);
         let warmup_steps = (steps as f64 * f64::from(settings.warmup_ratio)) as u64;
-        let factor = learning_rate_factor(settings.schedule, self.progress.step, warmup_steps, steps);
-        f64::from(settings.learning_rate) * factor
+        f64::from(settings.learning_rate) * learning_rate_factor(settings.schedule, step, warmup_steps, steps)
     }
 
     /// Measures the epoch and writes what is kept of it.
-    fn close_epoch(
-        &mut self,
-        plan: &[Step],
-        folder: &ModelFolder,
-        observer: &mut dyn Observer,
-    ) -> Result<()> {
+    fn close_epoch(&mut self, folder: &ModelFolder, observer: &mut dyn Observer) -> Result<()> {
         let dev = self.evaluate()?;
         let mean_metric = mean_of_main_metrics(&dev);
         let tasks = self.tasks.iter().cloned();
@@ -215,22 +234,25 @@ impl Trainer {
         let record = EpochRecord {
             epoch: self.progress.epoch + 1,
             step: self.progress.step,
-            learning_rate: self.learning_rate(plan.len()),
+            learning_rate: self.learning_rate(self.progress.step.saturating_sub(1)),
             losses: losses.collect(),
             dev,
             mean_metric,
             seconds: self.progress.current.seconds,
         };
-        // Without dev data the newest weights are the best known.
-        let is_best = match (mean_metric, self.progress.best) {
-            (Some(mean), Some(best)) => mean > best,
-            _ => true,
+        let is_best = match mean_metric {
+            Some(mean) => self.progress.best.is_none_or(|best| mean > best),
+            // Without dev data the newest weights are the best known; a metric that is no number tells nothing.
+            None => record.dev.is_empty(),
         };
+        // A poor model is more than none.
+        if is_best || self.progress.best.is_none() {
+            folder.save(&self.prepared.model, self.kept_parameters())?;
+            checkpoint::write_json(&folder.metrics(), &record.dev)?;
+        }
         if is_best {
             self.progress.best = mean_metric;
             self.progress.epochs_without_improvement = 0;
-            folder.save(&self.prepared.model, self.kept_parameters())?;
-            checkpoint::write_json(&folder.metrics(), &record.dev)?;
         } else {
             self.progress.epochs_without_improvement += 1;
         }
@@ -244,24 +266,27 @@ impl Trainer {
         Ok(())
     }
 
-    fn write_configuration(&self, folder: &ModelFolder) -> Result<()> {
-        checkpoint::write_text(&folder.configuration(), &self.configuration)
-    }
-
     fn out_of_patience(&self) -> bool {
         let patience = self.prepared.settings.early_stopping_patience;
         patience > 0 && self.progress.epochs_without_improvement >= patience
     }
 
-    fn step_progress(&self, batches_an_epoch: usize) -> StepProgress<'_> {
-        let epochs = self.prepared.settings.epochs;
-        StepProgress { progress: &self.progress, tasks: &self.tasks, batches_an_epoch, epochs }
+    fn step_progress(&self) -> StepProgress<'_> {
+        let (batches, epochs) = (self.planned.batches, self.prepared.settings.epochs);
+        StepProgress { progress: &self.progress, tasks: &self.tasks, batches, epochs }
     }
+}
 
-    fn not_finite(&self, task: &str, loss: f64, batch: usize) -> Error {
-        let (epoch, step) = (self.progress.epoch + 1, self.progress.step + 1);
-        Error::NotFinite { task: task.into(), loss, epoch, batch: batch + 1, step }
+/// Epochs differ in their batches where the limit of pieces cuts them.
+fn planned(prepared: &Prepared) -> Result<Planned> {
+    let accumulation = prepared.settings.gradient_accumulation.max(1);
+    let mut planned = Planned::default();
+    for epoch in 0..prepared.settings.epochs {
+        let batches = prepared.plan(epoch)?.len();
+        planned.batches += batches as u64;
+        planned.steps += batches.div_ceil(accumulation) as u64;
     }
+    Ok(planned)
 }
 
 fn count(totals: &mut Totals, step: &Step, result: &BatchResult) {
@@ -274,13 +299,4 @@ fn count(totals: &mut Totals, step: &Step, result: &BatchResult) {
     totals.tokens += result.tokens;
     totals.padded_tokens += result.padded_tokens;
     totals.examples += step.rows.len() as u64;
-}
-
-/// A store of its own with the same values.
-fn copy(parameters: &Parameters) -> Parameters {
-    let mut copy = parameters.clone();
-    for (id, _) in parameters.iter() {
-        copy.update(id, |_| {});
-    }
-    copy
 }

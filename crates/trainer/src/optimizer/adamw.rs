@@ -23,7 +23,7 @@ pub struct AdamW {
     #[schemars(range(min = 0.0, max = 0.99999))]
     pub beta2: f32,
     /// What keeps the quotient finite, ε.
-    #[schemars(range(min = 0.0))]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub epsilon: f32,
     /// The share of a matrix's values taken off a step, times the learning rate, λ.
     #[schemars(range(min = 0.0))]
@@ -75,6 +75,14 @@ mod tests {
             optimizer.update(&mut p, gradient, &mut [&mut m, &mut v], update);
         }
         assert_close(&p, &GOLDEN, 1e-6);
+    }
+
+    #[test]
+    fn an_epsilon_of_zero_is_refused() {
+        let document = polytask_config::Document::parse("train.toml", "[optimizer]\nepsilon = 0.0").unwrap();
+        let section = document.root().section_or_empty("optimizer").unwrap();
+        let message = section.read_plugin::<Box<dyn Optimizer>>("optimizer", Some("adamw")).unwrap_err();
+        assert!(message.to_string().contains("`epsilon`"), "{message}");
     }
 
     const GOLDEN: [f32; 2] = [0.787_882_09, -1.910_618_9];

@@ -8,8 +8,10 @@ use std::fmt::Debug;
 pub use adamw::AdamW;
 pub use sgd::Sgd;
 
-use polytask_tensor::{Gradient, ParameterId, Parameters};
+use polytask_tensor::{Error, Gradient, ParameterId, Parameters};
 use rayon::prelude::*;
+
+use crate::Result;
 
 /// Values that one thread updates at a time.
 const CHUNK: usize = 16 * 1024;
@@ -20,7 +22,8 @@ pub trait Optimizer: Debug + Send + Sync {
     /// What it keeps for each value from step to step, such as a momentum: one name each.
     fn slots(&self) -> &'static [&'static str];
 
-    /// One step for some values of one parameter; `slots[k]` are what it keeps for them.
+    /// One step for some values of one parameter; `slots[k]` are what it keeps for them under the k-th name of
+    /// [`slots`](Self::slots).
     fn update(&self, values: &mut [f32], gradient: &[f32], slots: &mut [&mut [f32]], update: Update);
 }
 
@@ -39,7 +42,7 @@ pub struct Update {
 #[derive(Clone, Debug, Default)]
 pub struct OptimizerState {
     /// `[parameter][slot][value]`, in the order of the store and of [`Optimizer::slots`].
-    pub slots: Vec<Vec<Vec<f32>>>,
+    pub(crate) slots: Vec<Vec<Vec<f32>>>,
 }
 
 impl OptimizerState {
@@ -49,19 +52,31 @@ impl OptimizerState {
         Self { slots: parameters.iter().map(|(_, parameter)| zeros(parameter.tensor().len())).collect() }
     }
 
-    /// One step for one parameter, the `index`-th of the store. Of a sparse gradient only the touched rows are updated,
-    /// weight decay included.
+    /// One step for one parameter; `step` counts from 1. Of a sparse gradient only the touched rows are updated, weight
+    /// decay included.
+    ///
+    /// # Errors
+    /// The state was made for another optimizer or other parameters.
     pub fn apply(
         &mut self,
         optimizer: &dyn Optimizer,
         parameters: &mut Parameters,
-        (index, id): (usize, ParameterId),
+        id: ParameterId,
         gradient: &Gradient,
-        (learning_rate, step): (f32, u64),
-    ) {
+        learning_rate: f32,
+        step: u64,
+    ) -> Result<()> {
+        let (length, names) = (parameters.get(id).len(), optimizer.slots());
+        let fits = |slots: &&mut Vec<Vec<f32>>| {
+            slots.len() == names.len() && slots.iter().all(|slot| slot.len() == length)
+        };
+        let Some(slots) = self.slots.get_mut(id.index()).filter(fits) else {
+            let message = "its state was made for another optimizer or other parameters";
+            return Err(Error::shape("optimizer", message).into());
+        };
         let decays = parameters.get(id).shape().len() >= 2;
         let update = Update { learning_rate, step, decays };
-        let mut slots: Vec<&mut [f32]> = self.slots[index].iter_mut().map(Vec::as_mut_slice).collect();
+        let mut slots: Vec<&mut [f32]> = slots.iter_mut().map(Vec::as_mut_slice).collect();
         parameters.update(id, |values| match gradient {
             Gradient::Dense(gradient) => update_dense(optimizer, values, gradient.data(), slots, update),
             Gradient::Rows(rows) => {
@@ -74,6 +89,7 @@ impl OptimizerState {
                 }
             }
         });
+        Ok(())
     }
 }
 
@@ -96,4 +112,30 @@ fn update_dense(
         .zip(gradient.par_chunks(CHUNK))
         .zip(chunks.par_iter_mut())
         .for_each(|((values, gradient), slots)| optimizer.update(values, gradient, slots, update));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polytask_tensor::Tensor;
+
+    #[test]
+    fn the_state_of_another_optimizer_or_store_is_refused() {
+        let store = |length| {
+            let mut parameters = Parameters::default();
+            let id = parameters.insert("a", &Tensor::full(&[length], 1.0)).unwrap();
+            (parameters, id)
+        };
+        let (mut parameters, id) = store(3);
+        let gradient = Gradient::Dense(Tensor::full(&[3], 1.0));
+        let mut step = |mut state: OptimizerState| {
+            state.apply(&AdamW::default(), &mut parameters, id, &gradient, 0.1, 1).map_err(|e| e.to_string())
+        };
+        let refused = Err("optimizer: its state was made for another optimizer or other parameters".into());
+        assert_eq!(step(OptimizerState::new(&Sgd::default(), &store(3).0)), refused);
+        assert_eq!(step(OptimizerState::new(&AdamW::default(), &store(2).0)), refused);
+        assert_eq!(step(OptimizerState::default()), refused);
+        assert_eq!(step(OptimizerState::new(&AdamW::default(), &store(3).0)), Ok(()));
+        assert!(parameters.get(id).data().iter().all(|value| *value < 1.0));
+    }
 }
