@@ -1,13 +1,13 @@
 //! Trains from a configuration and answers a text, with the crates as a library.
 //!
-//!     cargo run --release --bin library -- examples/quickstart.toml "Where is my order?"
+//!     cargo run --release -p polytask-examples --bin library -- examples/quickstart.toml "Where is my order?"
 
 #![allow(clippy::print_stdout, reason = "a program")]
 
 use anyhow::Context;
 use polytask_config::Document;
 use polytask_model::ModelFolder;
-use polytask_trainer::{Config, Silent, Trainer, prepare};
+use polytask_trainer::{Config, Silent, Trainer, prepare, with_absolute_paths};
 
 // A task type that no crate links does not exist: its name would be unknown.
 use {polytask_classification as _, polytask_ner as _, polytask_sentiment as _};
@@ -18,10 +18,11 @@ fn main() -> anyhow::Result<()> {
     let texts: Vec<String> = arguments.collect();
 
     let document = Document::read(path.as_ref())?;
-    let base = std::path::Path::new(&path).parent().unwrap_or("".as_ref()).to_path_buf();
-    let prepared = prepare(Config::read(&document)?, &base)?;
-    let folder = ModelFolder::new(std::env::temp_dir().join(format!("polytask-library-{}", std::process::id())));
-    let mut trainer = Trainer::new(prepared, document.to_toml());
+    let base = std::path::Path::new(&path).parent().unwrap_or("".as_ref());
+    let prepared = prepare(Config::read(&document)?, base)?;
+    let temporary = tempfile::tempdir()?; // In a folder that stays, the model could be loaded again.
+    let folder = ModelFolder::new(temporary.path());
+    let mut trainer = Trainer::new(prepared, with_absolute_paths(&document, base)?)?;
     trainer.run(&folder, &mut Silent)?;
     for (task, report) in trainer.evaluate()? {
         println!("{task}: {} {:.3}", report.metric, report.value);

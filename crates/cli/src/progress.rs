@@ -30,9 +30,8 @@ impl ProgressLine {
     }
 
     fn place(&self, step: &StepProgress) {
-        let batches = step.batches_an_epoch as u64;
-        self.bar.set_length(step.epochs * batches);
-        self.bar.set_position(step.progress.epoch * batches + step.progress.batch as u64);
+        self.bar.set_length(step.batches);
+        self.bar.set_position(step.progress.batches);
     }
 }
 

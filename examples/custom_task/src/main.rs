@@ -27,8 +27,8 @@ impl Task for Rating {
     }
     fn target(&self, label: &Label, _text: Text<'_>) -> Result<Target> {
         let (low, high) = (self.low, self.high);
-        match label {
-            Label::Number(n) if (low..=high).contains(&(*n as f32)) => Ok(Target::Values(vec![*n as f32])),
+        match label.number().map(|number| number as f32) {
+            Some(rating) if (low..=high).contains(&rating) => Ok(Target::Values(vec![rating])),
             _ => bail!("expected a number from {low} to {high}; found {}", describe(label)),
         }
     }

@@ -1,7 +1,7 @@
 //! The task type alone: everything that the trainer does to it.
 
 use polytask_data::{Label, Place, Row};
-use polytask_task::{Task, Text};
+use polytask_task::{Target, Task, Text};
 use serde_json::json;
 
 #[allow(dead_code, reason = "the tests call no `main`")]
@@ -31,7 +31,9 @@ fn what_is_no_rating_is_refused() {
     let row = row(("never again", 1.0));
     let message = |label: Label| rating(5).target(&label, Text::from(&row)).unwrap_err().to_string();
     assert_eq!(message(Label::Number(6.0)), "expected a number from 1 to 5; found the number 6");
-    assert_eq!(message(Label::Text("5".into())), "expected a number from 1 to 5; found the string `5`");
+    assert_eq!(message(Label::Text("five".into())), "expected a number from 1 to 5; found the string `five`");
+    let from_csv = rating(5).target(&Label::Text("3.5".into()), Text::from(&row)).unwrap();
+    assert_eq!(from_csv, Target::Values(vec![3.5]));
     let message = rating(1).fit(&[]).unwrap_err().to_string();
     assert_eq!(message, "`low` must be less than `high`; found 1 and 1");
 }

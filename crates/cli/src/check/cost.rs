@@ -4,7 +4,7 @@ use indicatif::{HumanBytes, HumanCount};
 use polytask_data::Step;
 use polytask_model::Example;
 use polytask_task::Target;
-use polytask_trainer::{Prepared, Result};
+use polytask_trainer::{Prepared, Result, Totals};
 
 use super::Finding;
 
@@ -18,7 +18,6 @@ const COPIES: usize = 2;
 pub(super) fn check(prepared: &Prepared) -> Result<Vec<Finding>> {
     let plan = prepared.plan(0)?;
     let mut findings = vec![lengths(prepared)];
-    findings.extend(truncated(prepared));
     findings.push(parameters(prepared));
     findings.extend(batches(prepared, &plan));
     findings.push(padding(prepared, &plan));
@@ -26,7 +25,7 @@ pub(super) fn check(prepared: &Prepared) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-fn examples(prepared: &Prepared) -> impl Iterator<Item = &Example> + Clone {
+fn examples(prepared: &Prepared) -> impl Iterator<Item = &Example> {
     prepared.sets.iter().flat_map(|set| set.train.iter().chain(&set.dev))
 }
 
@@ -40,16 +39,12 @@ fn lengths(prepared: &Prepared) -> Finding {
         (quantile(0.5), quantile(0.95), lengths.last().copied().unwrap_or_default());
     let message =
         format!("{mean:.1} pieces on average, median {median}, 95 % up to {most}, longest {longest}");
-    Finding::good("lengths", message)
-}
-
-fn truncated(prepared: &Prepared) -> Option<Finding> {
-    let cut = examples(prepared).filter(|example| example.encoded.truncated_words > 0);
-    let words: usize = cut.clone().map(|example| example.encoded.truncated_words).sum();
-    let (texts, most) = (cut.count(), prepared.model.tokenizer().max_tokens());
-    let remedy = "raise `max_tokens` in [tokenizer] to keep them whole";
-    let message = format!("{texts} texts are longer than {most} pieces; {words} words are cut off; {remedy}");
-    (texts > 0).then(|| Finding::warning("lengths", message))
+    match examples(prepared).map(|example| example.encoded.truncated_words).sum() {
+        0 => Finding::good("lengths", message),
+        words => {
+            Finding::warning("lengths", format!("{message}; {words} words beyond `max_tokens` are cut off"))
+        }
+    }
 }
 
 fn parameters(prepared: &Prepared) -> Finding {
@@ -90,16 +85,15 @@ fn pieces(prepared: &Prepared, step: &Step) -> usize {
     texts(prepared, step).map(|example| example.encoded.pieces()).sum()
 }
 
-/// 1 − pieces / Σ over batches of texts × the longest text.
 fn padding(prepared: &Prepared, plan: &[Step]) -> Finding {
-    let padded = |step| {
+    let mut totals = Totals::default();
+    for step in plan {
         let longest = texts(prepared, step).map(|example| example.encoded.pieces()).max().unwrap_or(0);
-        longest * step.rows.len()
-    };
-    let padded: usize = plan.iter().map(padded).sum();
-    let pieces: usize = plan.iter().map(|step| pieces(prepared, step)).sum();
-    let share = 100.0 * (1.0 - pieces as f64 / padded.max(1) as f64);
-    let message = format!("{} pieces an epoch; padding saved: {share:.1} %", HumanCount(pieces as u64));
+        totals.tokens += pieces(prepared, step) as u64;
+        totals.padded_tokens += (longest * step.rows.len()) as u64;
+    }
+    let share = 100.0 * totals.padding();
+    let message = format!("{} pieces an epoch; padding saved: {share:.1} %", HumanCount(totals.tokens));
     Finding::good("epoch", message)
 }
 

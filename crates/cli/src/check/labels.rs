@@ -1,7 +1,7 @@
 //! The labels of each task: how many, of which classes, and which of them are odd or refused.
 
 use polytask_data::{DataSet, Row};
-use polytask_model::{ModelConfig, ModelTask};
+use polytask_model::ModelTask;
 use polytask_task::Target;
 
 use super::{Finding, PLACES};
@@ -15,12 +15,8 @@ const RARE_CLASS: usize = 5;
 /// The rare classes that are named.
 const NAMED_CLASSES: usize = 10;
 
-/// The tasks must be fitted.
-pub(super) fn check(model: &ModelConfig, sets: &[DataSet]) -> Vec<Finding> {
-    model.tasks.iter().flat_map(|task| check_task(task, sets)).collect()
-}
-
-fn check_task(task: &ModelTask, sets: &[DataSet]) -> Vec<Finding> {
+/// The task must be fitted.
+pub(super) fn check(task: &ModelTask, sets: &[DataSet]) -> Vec<Finding> {
     let subject = format!("task {}", task.settings.name);
     let mut findings = Vec::new();
     let (mut trained_on, mut odd, mut refused) = (Vec::new(), Vec::new(), Vec::new());

@@ -5,9 +5,12 @@ mod labels;
 mod rows;
 
 use std::fmt::{self, Display};
+use std::path::Path;
 
 use anyhow::Result;
-use polytask_trainer::{fit_tasks, prepare_data, read_data};
+use polytask_data::DataSet;
+use polytask_model::ModelTask;
+use polytask_trainer::{Config, Error, fit_task, prepare_data};
 use serde::Serialize;
 
 use crate::configuration::Configuration;
@@ -65,23 +68,50 @@ impl Display for Finding {
     }
 }
 
-/// Reads everything that training reads, and says what is good, doubtful or wrong.
+/// Reads everything that training reads, and says what is good, doubtful or wrong. What depends on something that is
+/// wrong is not looked at.
 ///
 /// # Errors
-/// The configuration or a file cannot be read.
+/// The configuration cannot be read.
 pub(crate) fn check(configuration: &Configuration) -> Result<Vec<Finding>> {
     let mut config = configuration.config()?;
-    let sets = read_data(&config, &configuration.base)?;
-    let mut findings = rows::check(&sets);
-    if let Err(error) = fit_tasks(&mut config.model, &sets) {
-        findings.push(Finding::failure("tasks", error));
-        return Ok(findings);
+    let (sets, mut findings) = read(&config, &configuration.base);
+    findings.extend(rows::check(&sets));
+    for task in config.model.tasks.iter_mut().filter(|task| is_read(task, &sets)) {
+        findings.extend(match fit_task(task, &sets) {
+            Ok(()) => labels::check(task, &sets),
+            Err(error) => vec![Finding::failure(format!("task {}", task.settings.name), without_task(error))],
+        });
     }
-    findings.extend(labels::check(&config.model, &sets));
-    // With a label that its task refuses there is no more to prepare.
     if findings.iter().all(|finding| finding.level != Level::Failure) {
-        let prepared = prepare_data(configuration.config()?, &sets, &configuration.base)?;
-        findings.extend(cost::check(&prepared)?);
+        let prepared = prepare_data(configuration.config()?, &sets, &configuration.base);
+        let costs = prepared.and_then(|prepared| cost::check(&prepared));
+        findings.extend(costs.unwrap_or_else(|error| vec![Finding::failure("training", error)]));
     }
     Ok(findings)
+}
+
+/// The data sets that can be read, and why the others cannot.
+fn read(config: &Config, base: &Path) -> (Vec<DataSet>, Vec<Finding>) {
+    let (mut sets, mut failures) = (Vec::new(), Vec::new());
+    for data in &config.data {
+        match DataSet::read(data, base, &config.columns(&data.name)) {
+            Ok(set) => sets.push(set),
+            Err(error) => failures.push(Finding::failure(format!("data {}", data.name), error)),
+        }
+    }
+    (sets, failures)
+}
+
+/// Whether all data sets of the task could be read.
+fn is_read(task: &ModelTask, sets: &[DataSet]) -> bool {
+    task.settings.label.places().iter().all(|(name, _)| sets.iter().any(|set| set.name == *name))
+}
+
+/// The message of an error; the finding names the task.
+fn without_task(error: Error) -> String {
+    match error {
+        Error::Fit { source, .. } => format!("{source:#}"),
+        other => other.to_string(),
+    }
 }

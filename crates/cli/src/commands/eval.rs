@@ -1,8 +1,8 @@
 use std::path::{Path, PathBuf, absolute};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
-use polytask_config::{Document, did_you_mean};
+use anyhow::{Context, Result, bail};
+use polytask_config::Document;
 use polytask_data::{DataConfig, DataSet, Paths};
 use polytask_model::{Evaluation, Example, ModelFolder, evaluate, prepare};
 use polytask_trainer::Config;
@@ -24,8 +24,8 @@ pub(crate) struct Eval {
 }
 
 fn name_and_file(argument: &str) -> Result<(String, PathBuf), &'static str> {
-    let (name, file) = argument.split_once('=').ok_or("expected NAME=FILE")?;
-    Ok((name.into(), file.into()))
+    let named = argument.split_once('=').filter(|(name, file)| !name.is_empty() && !file.is_empty());
+    named.map(|(name, file)| (name.into(), file.into())).ok_or("expected NAME=FILE")
 }
 
 impl Eval {
@@ -59,26 +59,26 @@ fn measure(folder: &Path, files: &[(String, PathBuf)]) -> Result<Evaluation> {
         let names = config.data.iter().map(|data| data.name.as_str()).collect::<Vec<_>>().join(", ");
         bail!("the configuration names no dev data: give a file, `--data NAME=FILE` (data sets: {names})");
     }
-    Ok(evaluate(&model, model.parameters(), &examples.iter().collect::<Vec<_>>())?)
+    let evaluation = evaluate(&model, model.parameters(), &examples.iter().collect::<Vec<_>>())?;
+    if evaluation.is_empty() {
+        let columns =
+            config.data.iter().flat_map(|data| config.columns(&data.name)).collect::<Vec<_>>().join(", ");
+        bail!("no label for any task in {} texts (columns looked at: {columns})", examples.len());
+    }
+    Ok(evaluation)
 }
 
 /// The named data sets, with the files given for them as their dev data.
 fn replaced(data: &[DataConfig], files: &[(String, PathBuf)]) -> Result<Vec<DataConfig>> {
     let mut replaced: Vec<DataConfig> = Vec::new();
     for (name, file) in files {
-        let known = || data.iter().map(|set| set.name.as_str());
-        let Some(set) = data.iter().find(|set| set.name == *name) else {
-            let (names, hint) = (known().collect::<Vec<_>>().join(", "), did_you_mean(name, known()));
-            bail!(
-                "--data {name}={}: no data set is called `{name}` (there are: {names}){hint}",
-                file.display()
-            );
-        };
+        let set =
+            DataConfig::named(data, name).with_context(|| format!("--data {name}={}", file.display()))?;
         if replaced.iter().any(|other| other.name == *name) {
             bail!("--data names `{name}` twice");
         }
         let dev = Some(Paths::One(absolute(file)?));
-        replaced.push(DataConfig { dev, dev_fraction: None, ..set.clone() });
+        replaced.push(DataConfig { dev, dev_fraction: None, max_rows: None, ..set.clone() });
     }
     Ok(replaced)
 }

@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -10,6 +11,9 @@ use polytask_model::{Model, ModelFolder};
 /// Bytes of standard input that are read at a time: some batches of lines.
 const BUFFER: usize = 64 * 1024;
 
+/// What some editors write before the first line.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// Answers texts, one JSON object a text and line.
 ///
 /// Without texts in the arguments, each line of standard input is a text, answered as soon as it is there.
@@ -21,7 +25,7 @@ pub(crate) struct Predict {
     #[arg(value_name = "TEXT")]
     texts: Vec<String>,
     /// Only these tasks, in this order; separated by commas.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = trimmed)]
     tasks: Vec<String>,
     /// Adds where each text-level task looked: a weight for each word.
     #[arg(long)]
@@ -29,6 +33,10 @@ pub(crate) struct Predict {
     /// Texts at a time, at most.
     #[arg(long, default_value = "32")]
     batch: NonZeroUsize,
+}
+
+fn trimmed(name: &str) -> Result<String, Infallible> {
+    Ok(name.trim().to_owned())
 }
 
 impl Predict {
@@ -133,7 +141,11 @@ impl<R: Read> Lines<R> {
             let byte = error.as_bytes().get(position).copied().unwrap_or_default();
             anyhow!("{}: not UTF-8 (byte 0x{byte:02x}); convert the input to UTF-8", place())
         };
-        Ok(Some(String::from_utf8(bytes).map_err(invalid)?))
+        let mut line = String::from_utf8(bytes).map_err(invalid)?;
+        if self.number == 1 && line.starts_with(BYTE_ORDER_MARK) {
+            line.remove(0);
+        }
+        Ok(Some(line))
     }
 }
 
@@ -169,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_line_does_not_wait_for_the_next() {
-        let (batches, error) = batches(&[b"a\nb\r\n\nc\n", b"d\n", b"e"], 3);
+        let (batches, error) = batches(&[b"\xef\xbb\xbfa\nb\r\n\nc\n", b"d\n", b"e"], 3);
         assert_eq!(batches, [vec!["a", "b", ""], vec!["c"], vec!["d"], vec!["e"]]);
         assert_eq!(error, None);
     }

@@ -2,21 +2,25 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use polytask_config::schemars::schema_for;
-use polytask_config::{Key, Plugin, did_you_mean, keys, plugins, summary};
+use polytask_config::{Choice, Key, Plugin, did_you_mean, keys, plugins, summary};
 use polytask_task::TaskSettings;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::console::{columns, print, print_json};
+use crate::reference::{Section, first_paragraph, reference, sections};
 
 /// What a configuration can name by `type`.
 const KINDS: [&str; 4] = ["task", "encoder", "optimizer", "sampler"];
 
-/// Lists and documents the task types, encoders, optimizers and samplers of this program.
+/// Lists and documents the task types, encoders, optimizers and samplers of this program, and all other sections of its
+/// configuration.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Tasks {
-    /// One of them, such as `ner`: prints all there is to know of it.
-    r#type: Option<String>,
+    /// One of them, such as `ner` or `trainer`: prints all there is to know of it.
+    name: Option<String>,
+    /// Prints all there is to know of everything, as one page of Markdown.
+    #[arg(long, conflicts_with_all = ["name", "json"])]
+    all: bool,
     /// Prints a JSON list.
     #[arg(long)]
     json: bool,
@@ -24,79 +28,65 @@ pub(crate) struct Tasks {
 
 impl Tasks {
     pub(crate) fn run(&self) -> Result<ExitCode> {
-        let found = documented(self.r#type.as_deref())?;
-        match self.r#type {
+        if self.all {
+            print(reference())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let found = documented(self.name.as_deref())?;
+        match self.name {
             _ if self.json => print_json(&found)?,
-            Some(_) => found.iter().try_for_each(|plugin| print(plugin.page()))?,
+            Some(_) => found.iter().try_for_each(|documented| print(documented.page()))?,
             None => print(overview(&found))?,
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// A plugin with what its doc comments say.
+/// A plugin or a section with what its doc comments say.
 #[derive(Serialize)]
 struct Documented {
     kind: &'static str,
     name: &'static str,
     doc: String,
-    keys: Vec<DocumentedKey>,
+    keys: Vec<Key>,
 }
 
-#[derive(Serialize)]
-struct DocumentedKey {
-    name: String,
-    r#type: String,
-    required: bool,
-    default: Option<Value>,
-    doc: String,
-}
-
-/// All plugins, or those of one name.
+/// All plugins and sections, or those of one name.
 fn documented(name: Option<&str>) -> Result<Vec<Documented>> {
-    let all: Vec<&Plugin> = KINDS.iter().flat_map(|kind| plugins(kind)).collect();
-    let Some(name) = name else { return Ok(all.into_iter().map(document).collect()) };
-    let found: Vec<_> =
-        all.iter().filter(|plugin| plugin.name == name).map(|plugin| document(plugin)).collect();
-    if found.is_empty() {
-        let known = || all.iter().map(|plugin| plugin.name);
-        bail!(
-            "no type `{name}` (known: {}){}",
-            known().collect::<Vec<_>>().join(", "),
-            did_you_mean(name, known())
-        );
+    let plugins = KINDS.iter().flat_map(|kind| plugins(kind)).map(Documented::of_plugin);
+    let mut found: Vec<_> = plugins.chain(sections().into_iter().map(Documented::of_section)).collect();
+    let Some(name) = name else { return Ok(found) };
+    let known: Vec<_> = found.iter().map(|documented| documented.name).collect();
+    if !known.contains(&name) {
+        let near = did_you_mean(name, known.iter().copied());
+        bail!("no type or section `{name}` (known: {}){near}", known.join(", "));
     }
+    found.retain(|documented| documented.name == name);
     Ok(found)
 }
 
-fn document(plugin: &Plugin) -> Documented {
-    let schema = (plugin.schema)();
-    let key = |Key { name, kind, default, doc, required }| DocumentedKey {
-        name,
-        r#type: kind,
-        required,
-        default,
-        doc,
-    };
-    let keys = keys(&schema).into_iter().map(key).collect();
-    Documented { kind: plugin.kind, name: plugin.name, doc: summary(&schema), keys }
-}
-
-/// A line a plugin.
-fn overview(plugins: &[Documented]) -> String {
-    let first_line = |doc: &str| doc.split("\n\n").next().unwrap_or_default().replace('\n', " ");
-    let row =
-        |plugin: &Documented| vec![plugin.kind.to_owned(), plugin.name.to_owned(), first_line(&plugin.doc)];
-    columns(&plugins.iter().map(row).collect::<Vec<_>>())
+/// A line each.
+fn overview(all: &[Documented]) -> String {
+    let row = |one: &Documented| vec![one.kind.to_owned(), one.name.to_owned(), first_paragraph(&one.doc)];
+    columns(&all.iter().map(row).collect::<Vec<_>>())
 }
 
 impl Documented {
+    fn of_plugin(plugin: &Plugin) -> Self {
+        let schema = (plugin.schema)();
+        Self { kind: plugin.kind, name: plugin.name, doc: summary(&schema), keys: keys(&schema) }
+    }
+
+    fn of_section(section: Section) -> Self {
+        Self { kind: "section", name: section.name(), doc: section.doc, keys: section.keys }
+    }
+
     fn page(&self) -> String {
         let shared = match self.kind {
             "task" => format!("\n\nEvery task also has the keys {}.", shared_keys()),
             _ => String::new(),
         };
-        let keys = self.keys.iter().map(DocumentedKey::paragraph).collect::<String>();
+        let keys = self.keys.iter().map(paragraph).collect::<String>();
         let keys = if keys.is_empty() {
             "\n\nIt has no keys of its own.".to_owned()
         } else {
@@ -111,14 +101,14 @@ fn shared_keys() -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-impl DocumentedKey {
-    fn paragraph(&self) -> String {
-        let default = match &self.default {
-            Some(value) => format!(", default {value}"),
-            None if self.required => ", required".to_owned(),
-            None => String::new(),
-        };
-        let doc = self.doc.split_whitespace().collect::<Vec<_>>().join(" ");
-        format!("\n\n  {}  ({}{default})\n    {doc}", self.name, self.r#type)
-    }
+fn paragraph(key: &Key) -> String {
+    let default = match &key.default {
+        Some(value) => format!(", default {value}"),
+        None if key.required => ", required".to_owned(),
+        None => String::new(),
+    };
+    let line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let choice = |choice: &Choice| format!("\n    {}: {}", choice.name, line(&choice.doc));
+    let choices = key.choices.iter().map(choice).collect::<String>();
+    format!("\n\n  {}  ({}{default})\n    {}{choices}", key.name, key.kind, line(&key.doc))
 }

@@ -1,10 +1,11 @@
+use std::error::Error as _;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use polytask_model::{Evaluation, ModelFolder};
-use polytask_trainer::{Ending, Error, Totals, Trainer, prepare};
+use polytask_trainer::{Ending, Error, Totals, Trainer, prepare, with_absolute_paths};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -87,16 +88,15 @@ impl Train {
         let configuration = self.configuration.read()?;
         let config = configuration.config()?;
         let folder = ModelFolder::new(&self.out);
-        self.claim(&folder)?;
-        let threads = self.threads.unwrap_or(config.trainer.threads);
-        // A program that calls `run` may have made the pool already; the result does not depend on it.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-        let text = configuration.with_absolute_paths()?;
+        self.check_use(&folder)?;
+        start_threads(self.threads.unwrap_or(config.trainer.threads))?;
+        let text = with_absolute_paths(&configuration.document, &configuration.base)?;
         let prepared = prepare(config, &configuration.base)?;
         let mut trainer = match self.resume {
             true => Trainer::resume(prepared, text, &folder)?,
-            false => Trainer::new(prepared, text),
+            false => Trainer::new(prepared, text)?,
         };
+        self.claim()?;
         interrupt::catch()?;
         let mut progress = ProgressLine::new();
         let ending = trainer.run(&folder, &mut progress);
@@ -110,18 +110,33 @@ impl Train {
         })
     }
 
-    /// Refuses a folder that holds what this run would overwrite, and one that cannot be written to.
-    fn claim(&self, folder: &ModelFolder) -> Result<()> {
+    /// Refuses a folder that holds what this run would overwrite, or not what it goes on from.
+    fn check_use(&self, folder: &ModelFolder) -> Result<()> {
         if self.resume && !folder.checkpoint().exists() {
             return Err(Error::NoCheckpoint { file: folder.checkpoint() }.into());
         }
         if !self.resume && (folder.model().exists() || folder.checkpoint().exists()) {
             return Err(Error::FolderInUse { folder: self.out.clone() }.into());
         }
+        Ok(())
+    }
+
+    /// Makes the folder, and refuses one that cannot be written to.
+    fn claim(&self) -> Result<()> {
         let probe = self.out.join(".polytask");
         let write = || fs::create_dir_all(&self.out).and_then(|()| fs::write(&probe, ""));
         let write = || write().and_then(|()| fs::remove_file(&probe));
         write().with_context(|| format!("{}: cannot be written to", self.out.display()))
+    }
+}
+
+/// A program that calls `run` may have started its threads already; the result does not depend on their number.
+fn start_threads(threads: usize) -> Result<()> {
+    match rayon::ThreadPoolBuilder::new().num_threads(threads).build_global() {
+        // Of the reasons, only that of the system has a cause.
+        Err(error) if error.source().is_some() => Err(error)
+            .with_context(|| format!("cannot start {threads} threads; ask for fewer with --threads")),
+        _ => Ok(()),
     }
 }
 

@@ -24,6 +24,8 @@ fn wrong_usage_has_exit_code_2() {
     run(folder.path(), &["predict", "model", "a", "--batch", "0"], 2);
     let (_, stderr) = run(folder.path(), &["eval", "model", "--data", "dev.jsonl"], 2);
     assert!(stderr.contains("expected NAME=FILE"), "{stderr}");
+    let (_, stderr) = run(folder.path(), &["eval", "model", "--data", "shop="], 2);
+    assert!(stderr.contains("expected NAME=FILE"), "{stderr}");
     let (stdout, _) = run(folder.path(), &["--version"], 0);
     assert_eq!(stdout, format!("polytask {}\n", env!("CARGO_PKG_VERSION")));
 }
@@ -51,11 +53,12 @@ fn a_configuration_is_named_with_the_place_of_its_fault() {
     );
     let no_value = of(&["check", "train.toml", "--set", "trainer.epochs"]);
     assert!(no_value.starts_with("error: --set trainer.epochs: expected KEY=VALUE"), "{no_value}");
-    let data = of(&["check", "train.toml", "--set", "data.shop.train=trian.jsonl"]);
+    let data = of(&["train", "train.toml", "--out", "new", "--set", "data.shop.train=trian.jsonl"]);
     assert!(
         data.starts_with("error: trian.jsonl: no such file") && data.ends_with("did you mean `train.jsonl`?"),
         "{data}"
     );
+    assert!(!folder.path().join("new").exists(), "a run that cannot begin leaves no folder");
 }
 
 #[test]
@@ -77,7 +80,7 @@ fn a_folder_that_holds_a_model_is_left_alone() {
     let other =
         message(folder.path(), &[&train[..], &["--resume", "--set", "trainer.learning_rate=0.5"]].concat());
     assert!(
-        other.contains("made with another configuration: line ") && other.contains("learning_rate = 0.5"),
+        other.contains("made with another configuration: `trainer.learning_rate` was 0.01, now it is 0.5; "),
         "{other}"
     );
     let nothing = message(folder.path(), &["train", "train.toml", "--out", "new", "--resume"]);
@@ -109,7 +112,8 @@ fn a_misspelt_name_gets_its_neighbour() {
     assert!(data.ends_with("no data set is called `shp` (there are: shop); did you mean `shop`?"), "{data}");
     let of_type = of(&["tasks", "nre"]);
     assert!(
-        of_type.starts_with("error: no type `nre` (known: ") && of_type.ends_with("did you mean `ner`?"),
+        of_type.starts_with("error: no type or section `nre` (known: ")
+            && of_type.ends_with("did you mean `ner`?"),
         "{of_type}"
     );
 }
@@ -127,6 +131,18 @@ fn eval_without_dev_data_asks_for_some() {
         "{message}"
     );
     run(folder.path(), &["eval", "model", "--data", "shop=dev.jsonl"], 0);
+}
+
+#[test]
+fn eval_on_texts_without_a_label_is_an_error() {
+    let folder = trained();
+    fs::write(folder.path().join("bare.jsonl"), "{\"text\": \"to Rome\"}\n").unwrap();
+    let found = message(folder.path(), &["eval", "model", "--data", "shop=bare.jsonl"]);
+    assert!(found.contains("bare.jsonl: no row has a column `intent` (found: text)"), "{found}");
+    let end = "error: no label for any task in 1 texts (columns looked at: intent, entities)";
+    assert!(found.ends_with(end), "{found}");
+    let missing = message(folder.path(), &["eval", "model", "--data", "shop=nowhere"]);
+    assert!(missing.contains("nowhere: no such file"), "{missing}");
 }
 
 #[test]

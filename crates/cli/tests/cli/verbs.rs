@@ -36,7 +36,8 @@ fn check_counts_what_is_doubtful() {
         "✔ task intent: 40 labels to train on, 4 to measure on, in data shop",
         "✔ task intent: 2 classes, the most common is `",
         "⚠ task entities: oddities in labels: 1\n    dev.jsonl:5: ",
-        "texts are longer than 6 pieces; ",
+        "⚠ lengths: ",
+        " words beyond `max_tokens` are cut off",
         "✔ epoch: 5 batches, 5 steps: 5 of data shop",
     ] {
         assert!(stdout.contains(line), "{line}\n---\n{stdout}");
@@ -58,6 +59,45 @@ fn check_fails_where_training_would() {
     assert!(message.starts_with("labels that cannot be used: 5\n    dev.jsonl:1: "), "{message}");
     assert!(message.contains("`praise`") && message.ends_with("… and 2 more"), "{message}");
     run(folder.path(), &["train", "train.toml", "--out", "model"], 1);
+}
+
+#[test]
+fn check_goes_on_after_a_failure() {
+    let folder = project();
+    let more = "\n[[data]]\nname = \"other\"\ntrain = \"other.jsonl\"\ndev = \"dev.jsonl\"\n\n\
+                [[tasks]]\nname = \"mood\"\ntype = \"sentiment\"\nlabel = \"other.mood\"\n";
+    let text = fs::read_to_string(folder.path().join("train.toml")).unwrap() + more;
+    fs::write(folder.path().join("train.toml"), text).unwrap();
+    let (stdout, _) = run(folder.path(), &["check", "train.toml"], 1);
+    assert!(stdout.starts_with("✘ data other: other.jsonl: no such file"), "{stdout}");
+    assert!(stdout.contains("\n✔ task entities: 40 labels") && !stdout.contains("task mood"), "{stdout}");
+
+    // All labels of one task are of one class; the texts are those that the other data set measures on.
+    let other =
+        (40..43).map(row).map(|row| row.replace("\"intent\": ", "\"mood\": ").replace("refund", "order"));
+    fs::write(folder.path().join("other.jsonl"), other.collect::<String>()).unwrap();
+    let (stdout, _) = run(folder.path(), &["check", "train.toml"], 1);
+    for line in [
+        "⚠ data shop: 3 of 12 texts to measure on are also trained on: dev.jsonl:1 is other.jsonl:1, ",
+        "✘ task mood: all 3 labels are `order`: a task needs at least two classes",
+        "✔ task entities: 40 labels",
+    ] {
+        assert!(stdout.contains(line), "{line}\n---\n{stdout}");
+    }
+    let only = [
+        "check",
+        "train.toml",
+        "--set",
+        "data.other.train=train.jsonl",
+        "--set",
+        "tasks.mood.label=other.intent",
+    ];
+    let labels = ["--set", "tasks.mood.labels=[\"order\", \"refund\"]", "--set", "encoder.heads=3"];
+    let (stdout, _) = run(folder.path(), &[&only[..], &labels].concat(), 1);
+    assert!(
+        stdout.contains("\n✘ training: transformer: `width` (16) must be a multiple of `heads` (3)"),
+        "{stdout}"
+    );
 }
 
 #[test]
@@ -119,6 +159,14 @@ fn eval_needs_neither_the_place_nor_the_training_file() {
 }
 
 #[test]
+fn eval_reads_all_rows_of_a_given_file() {
+    let folder = project();
+    run(folder.path(), &["train", "train.toml", "--out", "model", "--set", "data.shop.max_rows=10"], 0);
+    let (stdout, _) = run(folder.path(), &["eval", "model", "--data", "shop=dev.jsonl"], 0);
+    assert!(stdout.ends_with("examples         12\n"), "{stdout}");
+}
+
+#[test]
 fn predict_answers_arguments() {
     let folder = trained();
     let texts = ["please send parcel 3 to Oslo", ""];
@@ -136,7 +184,7 @@ fn predict_answers_arguments() {
     assert_eq!(answers[0]["attention"]["words"].as_array().unwrap().len(), 6);
     assert_eq!(answers[0]["attention"]["weights"]["intent"][0].as_array().unwrap().len(), 6);
 
-    let (stdout, _) = run(folder.path(), &["predict", "model", "a", "--tasks", "entities"], 0);
+    let (stdout, _) = run(folder.path(), &["predict", "model", "a", "--tasks", " entities "], 0);
     let tasks = &json(&stdout)["tasks"];
     assert_eq!(tasks.as_object().unwrap().keys().collect::<Vec<_>>(), ["entities"]);
 }
@@ -208,4 +256,12 @@ fn tasks_lists_and_documents() {
     }
     let (stdout, _) = run(folder.path(), &["tasks", "transformer", "--json"], 0);
     assert_eq!(json(&stdout)[0]["keys"][0]["name"], "width");
+    assert_eq!(json(&stdout)[0]["keys"][0]["type"], "integer from 1 to 16384");
+
+    let (stdout, _) = run(folder.path(), &["tasks", "trainer"], 0);
+    assert!(stdout.starts_with("section `trainer`\n") && stdout.contains("  warmup_ratio  ("), "{stdout}");
+    let (stdout, _) = run(folder.path(), &["tasks", "--all"], 0);
+    for part in ["# Configuration", "## `[[data]]`", "| `dev_fraction` |", "### `type = \"sentiment\"`"] {
+        assert!(stdout.contains(part), "{part}: {stdout}");
+    }
 }
