@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "examples" / "benchmark.toml"
@@ -23,6 +24,14 @@ POLYTASK = ROOT / "target" / "release" / "polytask"
 # What each run of the ablation changes of the configuration.
 ABLATION = {
     "as configured": [],
+    "softmax instead of the CRF": ["tasks.slots.decoder=softmax", "tasks.entities.decoder=softmax"],
+    "no word shapes": ["encoder.word_shapes=0"],
+    "no convolution": ["encoder.window=0"],
+    "no word dropout": ["encoder.word_dropout=0"],
+    "dropout 0.1 instead of 0.2": ["encoder.dropout=0.1"],
+    "no label smoothing": [f"tasks.{task}.label_smoothing=0" for task in ("intent", "sentiment", "question")],
+    "no weight averaging": ["trainer.weight_averaging=0"],
+    "batches of 32, learning rate 2e-3": ["trainer.batch_size=32", "trainer.learning_rate=2e-3"],
 }
 
 
@@ -47,7 +56,7 @@ def only(config, task):
     return config | {"tasks": chosen, "data": [d for d in config["data"] if d["name"] == data_set]}
 
 
-def train(config, sets, seed):
+def train(config, sets, seed, threads):
     """The last line of one training run, as an object."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "benchmark.toml"
@@ -55,7 +64,10 @@ def train(config, sets, seed):
         sets = [f"trainer.seed={seed}", *sets]
         options = [option for assignment in sets for option in ("--set", assignment)]
         command = [POLYTASK, "train", path, "--out", pathlib.Path(folder) / "model", "--json", *options]
-        run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        command += ["--threads", str(threads)]
+        run = subprocess.run(command, capture_output=True, text=True)
+    if run.returncode != 0:
+        sys.exit(run.stderr)
     result = json.loads(run.stdout.splitlines()[-1])
     print(seed, sets[1:], result["dev"], f"{result['seconds']:.0f} s", file=sys.stderr, flush=True)
     return result
@@ -78,22 +90,28 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="+", choices=["together", "alone", "ablation"])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=1, help="trainings side by side")
+    parser.add_argument("--threads", type=int, default=0, help="of each; 0: all cores. The result does not depend on it")
     arguments = parser.parse_args()
     config = tomllib.loads(CONFIG.read_text(encoding="utf-8"))
     for data in config["data"]:  # the copy lies elsewhere
         for key in {"train", "dev"} & data.keys():
             data[key] = str((CONFIG.parent / data[key]).resolve())
     tasks = [task["name"] for task in config["tasks"]]
-    seeds = range(arguments.seeds)
-    print(f"| | {' | '.join(tasks)} | mean | seconds |\n|---|{'---|' * (len(tasks) + 2)}")
+    pool = ThreadPoolExecutor(arguments.jobs)
+    run = lambda config, sets: [
+        pool.submit(train, config, sets, seed, arguments.threads) for seed in range(arguments.seeds)
+    ]
+    runs = {}
     if "together" in arguments.what:
-        print(row("one model", [train(config, [], seed) for seed in seeds], tasks), flush=True)
+        runs["one model"] = run(config, [])
     if "alone" in arguments.what:
-        for task in tasks:
-            print(row(f"{task} alone", [train(only(config, task), [], seed) for seed in seeds], tasks), flush=True)
+        runs |= {f"{task} alone": run(only(config, task), []) for task in tasks}
     if "ablation" in arguments.what:
-        for name, sets in ABLATION.items():
-            print(row(name, [train(config, sets, seed) for seed in seeds], tasks), flush=True)
+        runs |= {name: run(config, sets) for name, sets in ABLATION.items()}
+    print(f"| | {' | '.join(tasks)} | mean | seconds |\n|---|{'---|' * (len(tasks) + 2)}")
+    for name, futures in runs.items():
+        print(row(name, [future.result() for future in futures], tasks), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-use super::sample;
+use super::{on_each_device, sample};
 use crate::{Result, Tensor};
 
 /// The step of the central difference: its truncation error (step²) and the rounding error of f32 (1e-7 / step) are
@@ -16,12 +16,21 @@ pub fn check_gradients(inputs: &[Tensor], function: impl Fn(&[Tensor]) -> Result
 /// The function's result, of any shape, is weighted with fixed random numbers and summed. The error of an input's
 /// gradient is max |analytic − numeric| relative to max |numeric|: a single value's own size is no yardstick where it
 /// is nearly zero. A gradient of zero everywhere fails, since it would prove nothing.
+/// The check runs on each device that this machine has.
 #[track_caller]
 pub fn check_gradients_within(
     tolerance: f64,
     inputs: &[Tensor],
     function: impl Fn(&[Tensor]) -> Result<Tensor>,
 ) {
+    on_each_device(|device| {
+        let inputs: Vec<Tensor> = inputs.iter().map(|input| input.to(device)).collect();
+        compare(tolerance, &inputs, &function);
+    });
+}
+
+#[track_caller]
+fn compare(tolerance: f64, inputs: &[Tensor], function: impl Fn(&[Tensor]) -> Result<Tensor>) {
     let call = |inputs: &[Tensor]| match function(inputs) {
         Ok(output) => output,
         Err(error) => panic!("the function failed: {error}"),
