@@ -27,6 +27,8 @@ ABLATION = {
     "softmax instead of the CRF": ["tasks.slots.decoder=softmax", "tasks.entities.decoder=softmax"],
     "no word shapes": ["encoder.word_shapes=0"],
     "no convolution": ["encoder.window=0"],
+    "a window of two neighbours instead of one": ["encoder.window=2"],
+    "three layers instead of two": ["encoder.layers=3"],
     "no word dropout": ["encoder.word_dropout=0"],
     "dropout 0.1 instead of 0.2": ["encoder.dropout=0.1"],
     "no label smoothing": [f"tasks.{task}.label_smoothing=0" for task in ("intent", "sentiment", "question")],
@@ -90,6 +92,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="+", choices=["together", "alone", "ablation"])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rows", default="", help="only the rows of the ablation whose name holds this text")
     parser.add_argument("--jobs", type=int, default=1, help="trainings side by side")
     parser.add_argument("--threads", type=int, default=0, help="of each; 0: all cores. The result does not depend on it")
     arguments = parser.parse_args()
@@ -108,7 +111,7 @@ def main():
     if "alone" in arguments.what:
         runs |= {f"{task} alone": run(only(config, task), []) for task in tasks}
     if "ablation" in arguments.what:
-        runs |= {name: run(config, sets) for name, sets in ABLATION.items()}
+        runs |= {name: run(config, sets) for name, sets in ABLATION.items() if arguments.rows in name}
     print(f"| | {' | '.join(tasks)} | mean | seconds |\n|---|{'---|' * (len(tasks) + 2)}")
     for name, futures in runs.items():
         print(row(name, [future.result() for future in futures], tasks), flush=True)
