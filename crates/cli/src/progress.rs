@@ -5,7 +5,8 @@ use polytask_trainer::{EpochRecord, Observer, StepProgress};
 
 use crate::{console, interrupt};
 
-const TEMPLATE: &str = "{wide_msg} [{bar:10}] {pos}/{len}, {eta} left";
+/// The losses stand last: on a narrow terminal the end is what is cut off.
+const TEMPLATE: &str = "{prefix} [{bar:10}] {eta} left {wide_msg}";
 
 /// A bar on a terminal, and a line an epoch in any case.
 #[derive(Debug)]
@@ -54,7 +55,8 @@ impl Observer for ProgressLine {
         let losses = losses.collect::<Vec<_>>().join(" ");
         let speed = indicatif::HumanCount(current.tokens_per_second() as u64);
         let (epoch, epochs) = (step.progress.epoch + 1, step.epochs);
-        self.bar.set_message(format!("epoch {epoch}/{epochs} loss {losses} · {speed} tokens/s"));
+        self.bar.set_prefix(format!("epoch {epoch}/{epochs}"));
+        self.bar.set_message(format!("{speed} tokens/s loss {losses}"));
     }
 
     fn epoch(&mut self, record: &EpochRecord, best: bool) {
