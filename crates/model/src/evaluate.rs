@@ -1,11 +1,10 @@
 //! How good the model is on labelled texts.
 
-use polytask_data::PackedBatch;
 use polytask_task::Target;
 use polytask_task::metrics::Report;
 use polytask_tensor::{Parameters, Pass};
 
-use crate::{Example, Model, Result};
+use crate::{Example, Model, Result, targets_of};
 
 /// Texts that are measured at a time, at most.
 const BATCH_TEXTS: usize = 64;
@@ -32,14 +31,12 @@ pub fn evaluate(model: &Model, parameters: &Parameters, examples: &[&Example]) -
     while !rest.is_empty() {
         let (texts, later) = rest.split_at(batch_length(rest));
         rest = later;
-        let batch = PackedBatch::pack(&texts.iter().map(|text| &text.encoded).collect::<Vec<_>>());
-        let wanted: Vec<Vec<usize>> = (0..tasks).map(|task| labelled(texts, task)).collect();
-        let forward = model.forward(parameters, &batch, &wanted, &mut Pass::inference())?;
+        let forward = model.forward_labelled(parameters, texts, &mut Pass::inference())?;
         for (task, output) in forward.outputs.iter().enumerate() {
             let Some(output) = output else { continue };
             let predictions = model.decode(task, parameters, output)?;
             predicted[task].extend(predictions.into_iter().map(|prediction| prediction.target));
-            gold[task].extend(texts.iter().filter_map(|text| text.targets[task].as_ref()));
+            gold[task].extend(targets_of(texts, task));
         }
     }
     let mut evaluation = Evaluation::new();
@@ -59,12 +56,6 @@ fn batch_length(texts: &[&Example]) -> usize {
         pieces <= BATCH_PIECES
     };
     texts.iter().take(BATCH_TEXTS).take_while(fits).count().max(1)
-}
-
-/// The places of the texts that have a label for a task.
-fn labelled(texts: &[&Example], task: usize) -> Vec<usize> {
-    let has_label = |place: &usize| texts[*place].targets[task].is_some();
-    (0..texts.len()).filter(has_label).collect()
 }
 
 /// The mean of the tasks' main metrics; `None` where no task was measured, or a metric is no finite number.

@@ -1,9 +1,10 @@
 //! Rows made ready: tokenized, and each label a target.
 
-use polytask_data::{Encoded, Row, Tokenizer};
+use polytask_data::{Encoded, PackedBatch, Row, Tokenizer};
 use polytask_task::{Level, Target};
+use polytask_tensor::{Parameters, Pass};
 
-use crate::{Error, ModelConfig, Result};
+use crate::{Error, Forward, Model, ModelConfig, Result};
 
 /// One text as the model trains on it and is measured on it.
 #[derive(Clone, Debug)]
@@ -12,6 +13,32 @@ pub struct Example {
     pub encoded: Encoded,
     /// One for each task; `None` where the row has no label for it.
     pub targets: Vec<Option<Target>>,
+}
+
+/// The targets of one task, of the examples that have a label for it.
+pub fn targets_of<'a>(examples: &[&'a Example], task: usize) -> Vec<&'a Target> {
+    examples.iter().filter_map(|example| example.targets[task].as_ref()).collect()
+}
+
+impl Model {
+    /// One pass over some examples: each task's output for those that have a label for it, in the order of
+    /// [`targets_of`].
+    ///
+    /// # Errors
+    /// The examples do not fit the model.
+    pub fn forward_labelled(
+        &self,
+        parameters: &Parameters,
+        examples: &[&Example],
+        pass: &mut Pass,
+    ) -> Result<Forward> {
+        let batch = PackedBatch::pack(&examples.iter().map(|example| &example.encoded).collect::<Vec<_>>());
+        let labelled = |task: usize| -> Vec<usize> {
+            (0..examples.len()).filter(|&place| examples[place].targets[task].is_some()).collect()
+        };
+        let wanted: Vec<Vec<usize>> = (0..self.config().tasks.len()).map(labelled).collect();
+        self.forward(parameters, &batch, &wanted, pass)
+    }
 }
 
 /// Tokenizes the rows of one data set and turns their labels into targets.

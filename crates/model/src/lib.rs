@@ -11,7 +11,7 @@ mod predict;
 pub use config::{ModelConfig, ModelTask, TaskAttentionConfig};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate, mean_of_main_metrics};
-pub use example::{Example, prepare};
+pub use example::{Example, prepare, targets_of};
 pub use folder::{FORMAT_VERSION, ModelFolder, write_atomically, write_file};
 pub use model::{Forward, HeadOutput, Model};
 pub use predict::{Answer, TaskAttentionWeights};

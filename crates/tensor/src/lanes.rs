@@ -1,6 +1,12 @@
-//! Sums and maxima of one row in eight lanes: an order that never changes, and that becomes vector instructions.
+//! Loops over one row that become vector instructions; sums and maxima in eight lanes, an order that never changes.
 
 const LANES: usize = 8;
+
+/// sum += factor · x.
+#[inline(always)]
+pub(crate) fn add_scaled(sum: &mut [f32], factor: f32, x: &[f32]) {
+    sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += factor * x);
+}
 
 /// Σ term(a, b) over the pairs of two rows of one length.
 #[inline(always)]

@@ -15,7 +15,6 @@ mod parameters;
 mod random;
 mod tensor;
 pub mod testing;
-mod vector;
 
 pub use autograd::{Gradient, Gradients, Operation, RowGradient};
 pub use device::Device;

@@ -54,6 +54,28 @@ impl Totals {
         self.losses.iter().zip(&self.counts).map(mean).collect()
     }
 
+    /// Counts a batch of texts, given the pieces of each.
+    pub fn count_texts(&mut self, pieces: impl Iterator<Item = usize>) {
+        let (mut texts, mut longest) = (0, 0);
+        for pieces in pieces {
+            texts += 1;
+            self.tokens += pieces as u64;
+            longest = longest.max(pieces as u64);
+        }
+        self.examples += texts;
+        self.padded_tokens += texts * longest;
+    }
+
+    /// Counts a batch's losses, one a task that had labels in it.
+    pub(crate) fn count_losses(&mut self, losses: &[Option<f64>]) {
+        for ((sum, count), loss) in self.losses.iter_mut().zip(&mut self.counts).zip(losses) {
+            if let Some(loss) = loss {
+                *sum += loss;
+                *count += 1;
+            }
+        }
+    }
+
     /// The share of a padded batch that would have been padding.
     pub fn padding(&self) -> f64 {
         if self.padded_tokens == 0 { 0.0 } else { 1.0 - self.tokens as f64 / self.padded_tokens as f64 }
@@ -91,4 +113,19 @@ pub struct EpochRecord {
     pub mean_metric: Option<f64>,
     /// Seconds of training in this epoch.
     pub seconds: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_is_what_padded_batches_would_add() {
+        let mut totals = Totals::default();
+        assert_eq!(totals.padding(), 0.0);
+        totals.count_texts([1, 4].into_iter());
+        totals.count_texts(std::iter::empty());
+        assert_eq!((totals.tokens, totals.padded_tokens, totals.examples), (5, 8, 2));
+        assert_eq!(totals.padding(), 3.0 / 8.0);
+    }
 }

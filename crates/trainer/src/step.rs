@@ -1,8 +1,6 @@
 //! One batch: forward, the summed loss, backward.
 
-use polytask_data::PackedBatch;
-use polytask_model::{Example, Model};
-use polytask_task::Target;
+use polytask_model::{Example, Model, targets_of};
 use polytask_tensor::{Gradients, Pass, Tensor, ops};
 
 use crate::Result;
@@ -13,25 +11,17 @@ pub(crate) struct BatchResult {
     pub(crate) losses: Vec<Option<f64>>,
     /// The gradients of Σ_t w_t L_t; `None` where no text had any label, or no loss was finite.
     pub(crate) gradients: Option<Gradients>,
-    pub(crate) tokens: u64,
-    pub(crate) padded_tokens: u64,
 }
 
 /// L = Σ_t w_t L_t over the tasks that have a label in the batch, and its gradients. A task without a label adds nothing.
 pub(crate) fn train_on(model: &Model, examples: &[&Example], mut pass: Pass) -> Result<BatchResult> {
-    let batch = PackedBatch::pack(&examples.iter().map(|example| &example.encoded).collect::<Vec<_>>());
+    let forward = model.forward_labelled(model.parameters(), examples, &mut pass)?;
     let tasks = &model.config().tasks;
-    let labelled = |task: usize| -> Vec<usize> {
-        (0..examples.len()).filter(|&text| examples[text].targets[task].is_some()).collect()
-    };
-    let wanted: Vec<Vec<usize>> = (0..tasks.len()).map(labelled).collect();
-    let forward = model.forward(model.parameters(), &batch, &wanted, &mut pass)?;
     let mut losses = vec![None; tasks.len()];
     let mut sum: Option<Tensor> = None;
     for (task, output) in forward.outputs.iter().enumerate() {
         let Some(output) = output else { continue };
-        let targets: Vec<&Target> =
-            examples.iter().filter_map(|example| example.targets[task].as_ref()).collect();
+        let targets = targets_of(examples, task);
         let loss =
             model.with_task(task, model.parameters(), output, |task, output| task.loss(output, &targets))?;
         losses[task] = Some(f64::from(loss.item()?));
@@ -44,11 +34,5 @@ pub(crate) fn train_on(model: &Model, examples: &[&Example], mut pass: Pass) -> 
     drop(forward);
     let is_finite = losses.iter().flatten().all(|loss: &f64| loss.is_finite());
     let gradients = sum.filter(|sum| is_finite && sum.is_tracked()).map(Tensor::backward).transpose()?;
-    let longest = batch.text_offsets.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
-    Ok(BatchResult {
-        losses,
-        gradients,
-        tokens: batch.pieces() as u64,
-        padded_tokens: u64::from(longest) * batch.texts() as u64,
-    })
+    Ok(BatchResult { losses, gradients })
 }

@@ -139,8 +139,10 @@ impl Trainer {
             let mut sum = Gradients::default();
             let mut terms = 0;
             for (offset, step) in group.iter().enumerate() {
+                let train = &self.prepared.sets[step.data_set].train;
+                totals.count_texts(step.rows.iter().map(|&row| train[row].encoded.pieces()));
                 let result = self.train_batch(step, from + offset)?;
-                count(&mut totals, step, &result);
+                totals.count_losses(&result.losses);
                 if let Some(gradients) = result.gradients {
                     sum.add(gradients);
                     terms += 1;
@@ -287,16 +289,4 @@ fn planned(prepared: &Prepared) -> Result<Planned> {
         planned.steps += batches.div_ceil(accumulation) as u64;
     }
     Ok(planned)
-}
-
-fn count(totals: &mut Totals, step: &Step, result: &BatchResult) {
-    for ((sum, count), loss) in totals.losses.iter_mut().zip(&mut totals.counts).zip(&result.losses) {
-        if let Some(loss) = loss {
-            *sum += loss;
-            *count += 1;
-        }
-    }
-    totals.tokens += result.tokens;
-    totals.padded_tokens += result.padded_tokens;
-    totals.examples += step.rows.len() as u64;
 }

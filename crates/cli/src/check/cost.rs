@@ -88,9 +88,7 @@ fn pieces(prepared: &Prepared, step: &Step) -> usize {
 fn padding(prepared: &Prepared, plan: &[Step]) -> Finding {
     let mut totals = Totals::default();
     for step in plan {
-        let longest = texts(prepared, step).map(|example| example.encoded.pieces()).max().unwrap_or(0);
-        totals.tokens += pieces(prepared, step) as u64;
-        totals.padded_tokens += (longest * step.rows.len()) as u64;
+        totals.count_texts(texts(prepared, step).map(|example| example.encoded.pieces()));
     }
     let share = 100.0 * totals.padding();
     let message = format!("{} pieces an epoch; padding saved: {share:.1} %", HumanCount(totals.tokens));

@@ -15,10 +15,10 @@
 //! With one task and one head this is the attention of Yang et al., *Hierarchical Attention Networks*, NAACL 2016,
 //! equations 6 and 7, without its hidden layer.
 
+use crate::lanes::add_scaled;
 use crate::matrix::{Matrix, product};
 use crate::ops::segment::{softmax_of_columns, softmax_of_columns_backward};
 use crate::parallel::{for_each_row_block, for_each_segment};
-use crate::vector::add_scaled;
 use crate::{Buffer, Error, Gradient, Offsets, Operation, Result, Tensor};
 
 /// What [`task_attention`] gives.

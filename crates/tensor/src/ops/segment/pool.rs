@@ -8,8 +8,8 @@
 //!
 //! An empty segment gives zeros. Kept for the backward: the offsets.
 
+use crate::lanes::add_scaled;
 use crate::parallel::{for_each_row_block, for_each_segment};
-use crate::vector::add_scaled;
 use crate::{Buffer, Gradient, Offsets, Operation, Result, Tensor};
 
 /// The sum of each segment's rows, `[segments, width]` of x `[rows, width]`; zeros for an empty segment.
