@@ -7,6 +7,7 @@ mod exponential;
 pub mod initialize;
 mod lanes;
 mod matrix;
+pub mod memory;
 mod normal_distribution;
 pub mod ops;
 mod packed;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 
 use crate::autograd::Operation;
+use crate::memory::{self, Values};
 use crate::{Device, Error, Result};
 
 /// Contiguous, row-major `f32` values with a shape.
@@ -19,7 +20,7 @@ struct Inner {
     id: u64,
     device: Device,
     shape: Vec<usize>,
-    values: Arc<Vec<f32>>,
+    values: Arc<Values>,
     /// First value of this tensor in `values`: a slice of leading rows shares them.
     start: usize,
     record: Record,
@@ -46,13 +47,13 @@ impl Tensor {
         if values.len() != shape.iter().product::<usize>() {
             return Err(Error::Length { shape: shape.to_vec(), found: values.len() });
         }
-        Ok(Self::make(Arc::new(values), 0, shape.to_vec(), Record::Constant))
+        Ok(Self::make(Arc::new(Values::new(values)), 0, shape.to_vec(), Record::Constant))
     }
 
     /// A constant with one value everywhere.
     pub fn full(shape: &[usize], value: f32) -> Self {
         let values = vec![value; shape.iter().product()];
-        Self::make(Arc::new(values), 0, shape.to_vec(), Record::Constant)
+        Self::make(Arc::new(Values::new(values)), 0, shape.to_vec(), Record::Constant)
     }
 
     /// A constant of zeros.
@@ -68,7 +69,7 @@ impl Tensor {
     /// A constant with the values of an array, whatever its memory order.
     pub fn from_array(array: ArrayViewD<'_, f32>) -> Self {
         let shape = array.shape().to_vec();
-        Self::make(Arc::new(array.iter().copied().collect()), 0, shape, Record::Constant)
+        Self::make(Arc::new(Values::new(array.iter().copied().collect())), 0, shape, Record::Constant)
     }
 
     /// The values as an array; a tracked tensor must be [detached](Self::detach) first, so that no gradient is
@@ -99,7 +100,7 @@ impl Tensor {
         Self::make(self.0.values.clone(), self.0.start, self.0.shape.clone(), record)
     }
 
-    fn make(values: Arc<Vec<f32>>, start: usize, shape: Vec<usize>, record: Record) -> Self {
+    fn make(values: Arc<Values>, start: usize, shape: Vec<usize>, record: Record) -> Self {
         Self(Arc::new(Inner { id: next_id(), device: Device::Cpu, shape, values, start, record }))
     }
 
@@ -202,13 +203,15 @@ impl Tensor {
     pub(crate) fn update(&mut self, change: impl FnOnce(&mut [f32])) {
         if Arc::get_mut(&mut self.0).is_none_or(|inner| Arc::get_mut(&mut inner.values).is_none()) {
             let record = if self.is_leaf() { Record::Leaf } else { Record::Constant };
-            *self = Self::make(Arc::new(self.data().to_vec()), 0, self.shape().to_vec(), record);
+            let mut copy = memory::overwritable(self.len());
+            copy.copy_from_slice(self.data());
+            *self = Self::make(Arc::new(Values::new(copy)), 0, self.shape().to_vec(), record);
         }
         let length = self.len();
         if let Some(inner) = Arc::get_mut(&mut self.0)
             && let Some(values) = Arc::get_mut(&mut inner.values)
         {
-            change(&mut values[inner.start..inner.start + length]);
+            change(&mut values.as_mut_slice()[inner.start..inner.start + length]);
         }
     }
 }
@@ -259,7 +262,7 @@ impl Buffer {
     /// The tensor that remembers the operation, or a constant where no input is tracked.
     pub fn recorded(self, operation: impl Operation) -> Tensor {
         let record = record_of(operation);
-        Tensor::make(Arc::new(self.values), 0, self.shape, record)
+        Tensor::make(Arc::new(Values::new(self.values)), 0, self.shape, record)
     }
 }
 
