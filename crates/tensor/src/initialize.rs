@@ -16,18 +16,25 @@ pub enum Initializer {
         /// Its standard deviation, finite and at least 0.
         standard_deviation: f32,
     },
-    /// Uniform in ±√(6 / (rows + columns)): Glorot and Bengio 2010, equation 16.
-    XavierUniform,
+    /// Uniform in ± a bound.
+    Uniform {
+        /// The bound, finite and at least 0.
+        bound: f32,
+    },
 }
 
 impl Initializer {
+    /// Uniform in ±√(6 / (inputs + outputs)): Glorot and Bengio 2010, equation 16.
+    pub fn xavier_uniform(inputs: usize, outputs: usize) -> Self {
+        Self::Uniform { bound: (6.0 / (inputs + outputs).max(1) as f32).sqrt() }
+    }
+
     /// A leaf of the given shape; the same key gives the same values.
     ///
     /// # Errors
-    /// The standard deviation is negative or not finite.
+    /// The standard deviation or the bound is negative or not finite.
     pub fn draw(self, shape: &[usize], key: RandomKey) -> Result<Tensor> {
         let mut generator = Philox::new(key);
-        let fan: usize = shape.iter().rev().take(2).sum();
         let array: ArrayD<f32> = match self {
             Initializer::Constant(value) => ArrayD::from_elem(IxDyn(shape), value),
             Initializer::Normal { standard_deviation } => {
@@ -35,8 +42,7 @@ impl Initializer {
                 let normal = normal.ok_or_else(|| self.refused())?;
                 ArrayD::random_using(IxDyn(shape), normal, &mut generator)
             }
-            Initializer::XavierUniform => {
-                let bound = (6.0 / fan.max(1) as f32).sqrt();
+            Initializer::Uniform { bound } => {
                 let uniform = Uniform::new_inclusive(-bound, bound).map_err(|_| self.refused())?;
                 ArrayD::random_using(IxDyn(shape), uniform, &mut generator)
             }
@@ -67,7 +73,8 @@ mod tests {
         let (mean, deviation) =
             moments(&Initializer::Normal { standard_deviation: 0.5 }.draw(&[200, 300], KEY).unwrap());
         assert!(mean.abs() < 0.01 && (deviation - 0.5).abs() < 0.01, "{mean} {deviation}");
-        let (mean, deviation) = moments(&Initializer::XavierUniform.draw(&[200, 300], KEY).unwrap());
+        let (mean, deviation) =
+            moments(&Initializer::xavier_uniform(200, 300).draw(&[200, 300], KEY).unwrap());
         let expected = (2.0f64 / 500.0).sqrt();
         assert!(
             mean.abs() < 0.02 * expected && (deviation / expected - 1.0).abs() < 0.02,
@@ -79,7 +86,7 @@ mod tests {
     fn one_key_gives_one_set_of_values() {
         let draw = |stream| {
             let key = RandomKey { seed: 1, stream };
-            Initializer::XavierUniform.draw(&[3, 5], key).unwrap().data().to_vec()
+            Initializer::xavier_uniform(3, 5).draw(&[3, 5], key).unwrap().data().to_vec()
         };
         assert_eq!(draw(4), draw(4));
         assert_ne!(draw(4), draw(5));
@@ -90,6 +97,9 @@ mod tests {
         for standard_deviation in [f32::NAN, f32::INFINITY, -1.0] {
             let error = Initializer::Normal { standard_deviation }.draw(&[2], KEY).unwrap_err().to_string();
             assert!(error.starts_with("initializer: Normal { standard_deviation: "), "{error}");
+        }
+        for bound in [f32::NAN, f32::INFINITY, -1.0] {
+            assert!(Initializer::Uniform { bound }.draw(&[2], KEY).is_err(), "{bound}");
         }
     }
 }

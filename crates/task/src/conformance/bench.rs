@@ -43,7 +43,11 @@ impl Bench {
 
         let mut parameters = Parameters::default();
         let mut builder = ParameterBuilder::random(&mut parameters, SEED);
-        let weight = builder.parameter("weight", &[task.outputs(), WIDTH], Initializer::XavierUniform);
+        let weight = builder.parameter(
+            "weight",
+            &[WIDTH, task.outputs()],
+            Initializer::xavier_uniform(WIDTH, task.outputs()),
+        );
         let bias = builder.parameter("bias", &[task.outputs()], Initializer::Constant(0.0));
         let own = task.parameters(&mut builder.part("task"));
         let (weight, bias, own) = (passed("weight", weight), passed("bias", bias), passed("parameters", own));

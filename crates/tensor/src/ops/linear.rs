@@ -1,17 +1,21 @@
-//! Rows through a matrix: Y = X Wᵀ + b.
+//! Rows through a matrix: Y = X W + b.
 //!
 //! ```text
-//! X [rows, inputs]   W [outputs, inputs]   b [outputs]   →   Y [rows, outputs]
-//! dX = dY W          dW = dYᵀ X            db = Σ_rows dY
+//! X [rows, inputs]   W [inputs, outputs]   b [outputs]   →   Y [rows, outputs]
+//! dX = dY Wᵀ         dW = Xᵀ dY            db = Σ_rows dY
 //! ```
+//!
+//! W lies with the outputs side by side: so a product of few rows reads it as it is.
 //!
 //! Kept for the backward: X, W.
 
-use crate::matrix::{Matrix, product};
-use crate::parallel::{for_each_row_block, sum_over_rows};
-use crate::{Buffer, Error, Gradient, Operation, Result, Tensor};
+use pulp::{Arch, NullaryFnOnce};
 
-/// Y = X Wᵀ + b of X `[rows, inputs]`, W `[outputs, inputs]` and, where given, b `[outputs]`.
+use crate::matrix::{Matrix, product, product_then};
+use crate::parallel::sum_over_rows;
+use crate::{Buffer, Error, Gradient, Operation, Result, Tensor, memory};
+
+/// Y = X W + b of X `[rows, inputs]`, W `[inputs, outputs]` and, where given, b `[outputs]`.
 ///
 /// # Errors
 /// W is no matrix, X has another number of columns, b another number of values.
@@ -20,42 +24,41 @@ use crate::{Buffer, Error, Gradient, Operation, Result, Tensor};
 /// # use polytask_tensor::{Tensor, ops::linear};
 /// let x = Tensor::new(vec![1.0, 2.0], &[1, 2])?;
 /// let weight = Tensor::new(vec![3.0, 4.0, 5.0, 6.0], &[2, 2])?;
-/// assert_eq!(linear(&x, &weight, None)?.data(), [11.0, 17.0]);
+/// assert_eq!(linear(&x, &weight, None)?.data(), [13.0, 16.0]);
 /// # Ok::<(), polytask_tensor::Error>(())
 /// ```
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (rows, inputs) = x.rows_columns();
-    let (outputs, columns) = weight.rows_columns();
-    if weight.shape().len() != 2 || columns != inputs {
-        let message = format!(
-            "x is {:?}, so weight must be [outputs, {inputs}]; found {:?}",
-            x.shape(),
-            weight.shape()
-        );
-        return Err(Error::shape("linear", message));
-    }
-    if let Some(bias) = bias.filter(|bias| bias.shape() != [outputs]) {
-        return Err(Error::shape("linear", format!("bias must be [{outputs}]; found {:?}", bias.shape())));
-    }
-    let mut y = vec![0.0; rows * outputs];
-    product(
-        &mut y,
-        Matrix::new(x.data(), inputs),
-        Matrix::new(weight.data(), inputs).transposed(),
-        inputs,
-        outputs,
-    );
-    if let Some(bias) = bias {
-        for_each_row_block(&mut y, outputs, |_, block| add_to_rows(block, bias.data()));
+    let [rows, inputs, outputs] = check("linear", x, weight, bias)?;
+    let mut y = memory::overwritable(rows * outputs);
+    let (left, right) = (Matrix::new(x.data(), inputs), Matrix::new(weight.data(), outputs));
+    match bias {
+        Some(bias) => product_then(&mut y, left, right, inputs, outputs, |_, first, y| {
+            y.iter_mut().zip(&bias.data()[first..]).for_each(|(y, b)| *y += b);
+        }),
+        None => product(&mut y, left, right, inputs, outputs),
     }
     let operation = Linear { x: x.clone(), weight: weight.clone(), bias: bias.cloned() };
     Ok(Buffer::new(y, &[rows, outputs])?.recorded(operation))
 }
 
-fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
-    for row in rows.chunks_exact_mut(bias.len()) {
-        row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+/// The rows, inputs and outputs.
+pub(super) fn check(
+    operation: &'static str,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<[usize; 3]> {
+    let (rows, inputs) = x.rows_columns();
+    let (weight_rows, outputs) = weight.rows_columns();
+    if weight.shape().len() != 2 || weight_rows != inputs {
+        let (x, found) = (x.shape(), weight.shape());
+        let message = format!("x is {x:?}, so weight must be [{inputs}, outputs]; found {found:?}");
+        return Err(Error::shape(operation, message));
     }
+    if let Some(bias) = bias.filter(|bias| bias.shape() != [outputs]) {
+        return Err(Error::shape(operation, format!("bias must be [{outputs}]; found {:?}", bias.shape())));
+    }
+    Ok([rows, inputs, outputs])
 }
 
 struct Linear {
@@ -74,34 +77,52 @@ impl Operation for Linear {
     }
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        let (rows, inputs) = self.x.rows_columns();
-        let (_, outputs) = gradient.rows_columns();
-        let dy = Matrix::new(gradient.data(), outputs);
-        let dx = self.x.is_tracked().then(|| {
-            let mut dx = vec![0.0; rows * inputs];
-            product(&mut dx, dy, Matrix::new(self.weight.data(), inputs), outputs, inputs);
-            Tensor::new(dx, self.x.shape())
-        });
-        let dw = self.weight.is_tracked().then(|| {
-            let mut dw = vec![0.0; outputs * inputs];
-            product(&mut dw, dy.transposed(), Matrix::new(self.x.data(), inputs), rows, inputs);
-            Tensor::new(dw, self.weight.shape())
-        });
-        let mut gradients = vec![dx.transpose()?.map(Gradient::Dense), dw.transpose()?.map(Gradient::Dense)];
+        let mut gradients = gradients_of_product(&self.x, &self.weight, gradient.data())?;
         if self.bias.is_some() {
-            let db = Tensor::new(sum_of_rows(gradient.data(), outputs), &[outputs])?;
-            gradients.push(Some(Gradient::Dense(db)));
+            gradients.push(Some(gradient_of_bias(gradient.data(), gradient.rows_columns().1)?));
         }
         Ok(gradients)
     }
 }
 
-/// Σ over the rows of a matrix.
-fn sum_of_rows(values: &[f32], columns: usize) -> Vec<f32> {
-    sum_over_rows(values.len() / columns.max(1), columns, |row, sums| {
-        let row = &values[row * columns..(row + 1) * columns];
-        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-    })
+/// dX = dY Wᵀ and dW = Xᵀ dY, each where its tensor is tracked.
+pub(super) fn gradients_of_product(x: &Tensor, weight: &Tensor, dy: &[f32]) -> Result<Vec<Option<Gradient>>> {
+    let (rows, inputs) = x.rows_columns();
+    let (_, outputs) = weight.rows_columns();
+    let dy = Matrix::new(dy, outputs);
+    let dx = x.is_tracked().then(|| {
+        let mut dx = memory::overwritable(rows * inputs);
+        product(&mut dx, dy, Matrix::new(weight.data(), outputs).transposed(), outputs, inputs);
+        Tensor::new(dx, x.shape())
+    });
+    let dw = weight.is_tracked().then(|| {
+        let mut dw = memory::overwritable(inputs * outputs);
+        product(&mut dw, Matrix::new(x.data(), inputs).transposed(), dy, rows, outputs);
+        Tensor::new(dw, weight.shape())
+    });
+    Ok(vec![dx.transpose()?.map(Gradient::Dense), dw.transpose()?.map(Gradient::Dense)])
+}
+
+/// db = Σ over the rows of dY.
+pub(super) fn gradient_of_bias(dy: &[f32], outputs: usize) -> Result<Gradient> {
+    let sums = sum_over_rows(dy.len() / outputs.max(1), outputs, |row, sums| {
+        Arch::new().dispatch(AddRow { sums, row: &dy[row * outputs..(row + 1) * outputs] });
+    });
+    Ok(Tensor::new(sums, &[outputs])?.into())
+}
+
+struct AddRow<'a> {
+    sums: &'a mut [f32],
+    row: &'a [f32],
+}
+
+impl NullaryFnOnce for AddRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.sums.iter_mut().zip(self.row).for_each(|(sum, value)| *sum += value);
+    }
 }
 
 #[cfg(test)]
@@ -112,7 +133,7 @@ mod tests {
     #[test]
     fn gradients_agree_with_differences() {
         for (rows, inputs, outputs) in [(1, 1, 1), (1, 5, 3), (7, 1, 2), (17, 6, 5)] {
-            let inputs = [sample(&[rows, inputs], 1), sample(&[outputs, inputs], 2), sample(&[outputs], 3)];
+            let inputs = [sample(&[rows, inputs], 1), sample(&[inputs, outputs], 2), sample(&[outputs], 3)];
             check_gradients(&inputs, |t| linear(&t[0], &t[1], Some(&t[2])));
             check_gradients(&inputs[..2], |t| linear(&t[0], &t[1], None));
         }
@@ -120,32 +141,32 @@ mod tests {
 
     #[test]
     fn no_rows_are_no_fault() {
-        let y = linear(&Tensor::zeros(&[0, 3]), &sample(&[2, 3], 1), Some(&sample(&[2], 2))).unwrap();
+        let y = linear(&Tensor::zeros(&[0, 3]), &sample(&[3, 2], 1), Some(&sample(&[2], 2))).unwrap();
         assert_eq!(y.shape(), [0, 2]);
     }
 
-    /// By hand: [1 2] · [[1 0] [0 1] [1 1]]ᵀ + [10 20 30].
+    /// By hand: [1 2] · [[1 0 1] [0 1 1]] + [10 20 30].
     #[test]
     fn agrees_with_a_product_by_hand() {
         let x = Tensor::new(vec![1.0, 2.0], &[1, 2]).unwrap();
-        let weight = Tensor::new(vec![1.0, 0.0, 0.0, 1.0, 1.0, 1.0], &[3, 2]).unwrap();
+        let weight = Tensor::new(vec![1.0, 0.0, 1.0, 0.0, 1.0, 1.0], &[2, 3]).unwrap();
         let bias = Tensor::new(vec![10.0, 20.0, 30.0], &[3]).unwrap();
         assert_close(linear(&x, &weight, Some(&bias)).unwrap().data(), &[11.0, 22.0, 33.0], 0.0);
     }
 
     #[test]
     fn shapes_that_do_not_fit_are_named() {
-        let error = linear(&Tensor::zeros(&[4, 3]), &Tensor::zeros(&[2, 5]), None).unwrap_err().to_string();
-        assert_eq!(error, "linear: x is [4, 3], so weight must be [outputs, 3]; found [2, 5]");
+        let error = linear(&Tensor::zeros(&[4, 3]), &Tensor::zeros(&[5, 2]), None).unwrap_err().to_string();
+        assert_eq!(error, "linear: x is [4, 3], so weight must be [3, outputs]; found [5, 2]");
         let bias = Tensor::zeros(&[3]);
         let error =
-            linear(&Tensor::zeros(&[4, 3]), &Tensor::zeros(&[2, 3]), Some(&bias)).unwrap_err().to_string();
+            linear(&Tensor::zeros(&[4, 3]), &Tensor::zeros(&[3, 2]), Some(&bias)).unwrap_err().to_string();
         assert_eq!(error, "linear: bias must be [2]; found [3]");
     }
 
     #[test]
     fn the_bits_do_not_depend_on_the_threads() {
-        let (x, weight, bias) = (sample(&[385, 128], 1), sample(&[512, 128], 2), sample(&[512], 3));
+        let (x, weight, bias) = (sample(&[385, 128], 1), sample(&[128, 512], 2), sample(&[512], 3));
         assert_same_on_threads(|| {
             let leaves = [x.leaf(), weight.leaf(), bias.leaf()];
             let y = linear(&leaves[0], &leaves[1], Some(&leaves[2])).unwrap();

@@ -1,0 +1,129 @@
+//! How a product is cut into blocks of its result, for threads to take.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+/// Multiply-adds below which a product runs on the calling thread: handing it out would cost more.
+const SMALL_PRODUCT: usize = 100 * 100 * 100;
+/// Blocks that a large product is cut into.
+const BLOCKS: usize = 8;
+/// Columns of a block are a multiple of these: two vectors of 16.
+const COLUMN_STEP: usize = 32;
+/// Columns that a block has at least.
+const FEWEST_COLUMNS: usize = 64;
+/// Rows that a block has at least: the right side may be packed anew for every block of rows.
+const FEWEST_ROWS: usize = 96;
+/// Rows of a block are a multiple of these: the packed kernel takes so many at a time.
+const ROW_STEP: usize = 12;
+
+/// The blocks of a product, a function of its shape alone.
+pub(super) struct Blocks {
+    rows: usize,
+    columns: usize,
+    block_rows: usize,
+    block_columns: usize,
+}
+
+impl Blocks {
+    /// Cut by columns first, so that each part of the right side is read by one block; what is tall and narrow is cut
+    /// by rows too.
+    pub(super) fn new(rows: usize, inner: usize, columns: usize) -> Self {
+        if rows * inner * columns < SMALL_PRODUCT {
+            return Self { rows, columns, block_rows: rows, block_columns: columns };
+        }
+        let block_columns = columns.div_ceil(BLOCKS).next_multiple_of(COLUMN_STEP).max(FEWEST_COLUMNS);
+        let by_rows = (BLOCKS / columns.div_ceil(block_columns)).max(1);
+        let block_rows = rows.div_ceil(by_rows).max(FEWEST_ROWS).next_multiple_of(ROW_STEP);
+        Self { rows, columns, block_rows, block_columns }
+    }
+
+    /// Calls `work(rows, columns)` for each block.
+    pub(super) fn for_each(&self, work: impl Fn(Range<usize>, Range<usize>) + Sync) {
+        let (down, across) = (self.rows.div_ceil(self.block_rows), self.columns.div_ceil(self.block_columns));
+        let block = |index: usize| {
+            let (row, column) = (index / across * self.block_rows, index % across * self.block_columns);
+            let rows = row..self.rows.min(row + self.block_rows);
+            work(rows, column..self.columns.min(column + self.block_columns));
+        };
+        match down * across {
+            1 => block(0),
+            blocks => (0..blocks).into_par_iter().with_max_len(1).for_each(block),
+        }
+    }
+}
+
+/// Rows that several threads write, each its own part.
+pub(crate) struct RowParts<'a, T = f32> {
+    first: *mut T,
+    length: usize,
+    columns: usize,
+    values: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it is only a place; whoever asks for a part answers for being alone there.
+unsafe impl<T: Send> Sync for RowParts<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Send for RowParts<'_, T> {}
+
+impl<'a, T> RowParts<'a, T> {
+    /// Rows of `columns` values each.
+    pub(crate) fn new(values: &'a mut [T], columns: usize) -> Self {
+        Self { first: values.as_mut_ptr(), length: values.len(), columns, values: PhantomData }
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Where a value lies.
+    ///
+    /// # Safety
+    /// Nobody else may read or write what is written there meanwhile.
+    pub(super) unsafe fn pointer(&self, row: usize, column: usize) -> *mut T {
+        let place = row * self.columns + column;
+        assert!(place < self.length, "a part beyond the rows");
+        // SAFETY: within the rows.
+        unsafe { self.first.add(place) }
+    }
+
+    /// Part of a row.
+    ///
+    /// # Safety
+    /// Nobody else may hold the same part meanwhile.
+    #[allow(clippy::mut_from_ref, reason = "the parts are disjoint")]
+    pub(crate) unsafe fn part(&self, row: usize, columns: Range<usize>) -> &mut [T] {
+        let place = row * self.columns + columns.start;
+        assert!(
+            columns.start <= columns.end
+                && columns.end <= self.columns
+                && place + columns.len() <= self.length,
+            "a part beyond the rows"
+        );
+        // SAFETY: within the rows, and the caller is alone there.
+        unsafe { std::slice::from_raw_parts_mut(self.first.add(place), columns.len()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::sync::Mutex;
+
+    proptest! {
+        #[test]
+        fn blocks_cover_every_place_once(rows in 1usize..700, inner in 1usize..2000, columns in 1usize..700) {
+            let counts = Mutex::new(vec![0u8; rows * columns]);
+            Blocks::new(rows, inner, columns).for_each(|rows, block_columns| {
+                let mut counts = counts.lock().unwrap();
+                for row in rows {
+                    let part = &mut counts[row * columns..][block_columns.clone()];
+                    part.iter_mut().for_each(|count| *count += 1);
+                }
+            });
+            prop_assert!(counts.lock().unwrap().iter().all(|&count| count == 1));
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Rows through a matrix and GELU, in one pass: Y = gelu(X W + b).
+//!
+//! ```text
+//! X [rows, inputs]   W [inputs, outputs]   b [outputs]   →   Y [rows, outputs]
+//! Z = X W + b        Y = Z ⊙ Φ(Z)          D = Φ(Z) + Z ⊙ φ(Z)
+//! dZ = dY ⊙ D        dX = dZ Wᵀ            dW = Xᵀ dZ              db = Σ_rows dZ
+//! ```
+//!
+//! Kept for the backward: X, W, D. Y and D share the normal distribution's Φ, so D costs little while Z is near.
+
+use pulp::{Arch, NullaryFnOnce};
+
+use super::linear::{check, gradient_of_bias, gradients_of_product};
+use crate::matrix::{Matrix, RowParts, product_then};
+use crate::normal_distribution::standard_normal;
+use crate::parallel::for_each_row_block;
+use crate::{Buffer, Gradient, Operation, Result, Tensor, memory};
+
+/// gelu(X W + b) of X `[rows, inputs]`, W `[inputs, outputs]` and b `[outputs]`: `[rows, outputs]`.
+///
+/// # Errors
+/// W is no matrix, X has another number of columns, b another number of values.
+pub fn linear_gelu(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let [rows, inputs, outputs] = check("linear_gelu", x, weight, Some(bias))?;
+    let is_tracked = [x, weight, bias].iter().any(|input| input.is_tracked());
+    let mut y = memory::overwritable(rows * outputs);
+    let kept_rows = if is_tracked { rows } else { 0 };
+    let mut derivative = memory::overwritable(kept_rows * outputs);
+    let derivatives = RowParts::new(&mut derivative, outputs);
+    let (left, right) = (Matrix::new(x.data(), inputs), Matrix::new(weight.data(), outputs));
+    product_then(&mut y, left, right, inputs, outputs, |row, first, y| {
+        let columns = first..first + y.len();
+        let bias = &bias.data()[columns.clone()];
+        if is_tracked {
+            // SAFETY: each part of a row is finished once.
+            let derivative = unsafe { derivatives.part(row, columns) };
+            Arch::new().dispatch(ValuesAndDerivatives { y, derivative, bias });
+        } else {
+            Arch::new().dispatch(Values { y, bias });
+        }
+    });
+    let derivative = Tensor::new(derivative, &[kept_rows, outputs])?;
+    let operation = LinearGelu { x: x.clone(), weight: weight.clone(), bias: bias.clone(), derivative };
+    Ok(Buffer::new(y, &[rows, outputs])?.recorded(operation))
+}
+
+/// y ← gelu(y + b).
+struct Values<'a> {
+    y: &'a mut [f32],
+    bias: &'a [f32],
+}
+
+impl NullaryFnOnce for Values<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (y, b) in self.y.iter_mut().zip(self.bias) {
+            let z = *y + b;
+            *y = z * standard_normal(z).0;
+        }
+    }
+}
+
+/// The same, and the derivative.
+struct ValuesAndDerivatives<'a> {
+    y: &'a mut [f32],
+    derivative: &'a mut [f32],
+    bias: &'a [f32],
+}
+
+impl NullaryFnOnce for ValuesAndDerivatives<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for ((y, derivative), b) in self.y.iter_mut().zip(self.derivative).zip(self.bias) {
+            let z = *y + b;
+            let (distribution, density) = standard_normal(z);
+            *y = z * distribution;
+            *derivative = distribution + z * density;
+        }
+    }
+}
+
+struct LinearGelu {
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    /// D, `[rows, outputs]`.
+    derivative: Tensor,
+}
+
+impl Operation for LinearGelu {
+    fn name(&self) -> &'static str {
+        "linear_gelu"
+    }
+
+    fn inputs(&self) -> Vec<&Tensor> {
+        vec![&self.x, &self.weight, &self.bias]
+    }
+
+    fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
+        let mut dz = memory::overwritable(gradient.len());
+        for_each_row_block(&mut dz, 1, |first, dz| {
+            let factors = self.derivative.data()[first..].iter().zip(&gradient.data()[first..]);
+            dz.iter_mut().zip(factors).for_each(|(dz, (derivative, dy))| *dz = derivative * dy);
+        });
+        let dz = Tensor::new(dz, gradient.shape())?;
+        let mut gradients = gradients_of_product(&self.x, &self.weight, dz.data())?;
+        gradients.push(Some(gradient_of_bias(dz.data(), gradient.rows_columns().1)?));
+        Ok(gradients)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{gelu, linear};
+    use crate::testing::{assert_close, assert_same_on_threads, check_gradients, sample};
+
+    fn inputs(rows: usize, inputs: usize, outputs: usize) -> [Tensor; 3] {
+        [sample(&[rows, inputs], 1), sample(&[inputs, outputs], 2), sample(&[outputs], 3)]
+    }
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        for (rows, width, outputs) in [(1, 1, 1), (1, 5, 3), (7, 1, 2), (17, 6, 5)] {
+            check_gradients(&inputs(rows, width, outputs), |t| linear_gelu(&t[0], &t[1], &t[2]));
+        }
+    }
+
+    #[test]
+    fn it_is_gelu_after_linear() {
+        let inputs = inputs(100, 130, 140);
+        let expected = gelu(&linear(&inputs[0], &inputs[1], Some(&inputs[2])).unwrap()).unwrap();
+        let untracked = linear_gelu(&inputs[0], &inputs[1], &inputs[2]).unwrap();
+        assert_close(untracked.data(), expected.data(), 0.0);
+        let tracked = linear_gelu(&inputs[0].leaf(), &inputs[1], &inputs[2]).unwrap();
+        assert_close(tracked.data(), expected.data(), 0.0);
+    }
+
+    #[test]
+    fn no_rows_are_no_fault() {
+        let [_, weight, bias] = inputs(0, 3, 2);
+        let y = linear_gelu(&Tensor::zeros(&[0, 3]).leaf(), &weight, &bias).unwrap();
+        assert_eq!(y.shape(), [0, 2]);
+        assert!(linear_gelu(&Tensor::zeros(&[1, 4]), &weight, &bias).is_err());
+    }
+
+    #[test]
+    fn the_bits_do_not_depend_on_the_threads() {
+        let inputs = inputs(385, 128, 512);
+        assert_same_on_threads(|| {
+            let leaves = inputs.each_ref().map(Tensor::leaf);
+            let y = linear_gelu(&leaves[0], &leaves[1], &leaves[2]).unwrap();
+            let mut results = vec![y.data().to_vec()];
+            let gradients = y.backward_from(sample(&[385, 512], 4)).unwrap();
+            results.extend(leaves.iter().map(|leaf| gradients.get(leaf).unwrap().values().to_vec()));
+            results
+        });
+    }
+}
