@@ -6,8 +6,6 @@
 //! pieces tear apart. Differences from spaCy: prefix and suffix are lower-cased, and the prefix has
 //! three characters instead of one.
 
-use std::iter;
-
 /// Number of features of a word.
 pub const SHAPE_FEATURES: usize = 4;
 
@@ -50,10 +48,10 @@ fn class(character: char) -> char {
 
 /// FNV-1a with 32 bits over the feature's number and the characters in UTF-8 (Fowler, Noll, Vo 1991).
 fn hash(feature: u8, characters: impl Iterator<Item = char>) -> u32 {
-    let bytes = characters.flat_map(|c| c.encode_utf8(&mut [0; 4]).as_bytes().to_vec());
-    iter::once(feature)
-        .chain(bytes)
-        .fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    let add = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    characters.fold(add(0x811c_9dc5, feature), |hash, character| {
+        character.encode_utf8(&mut [0; 4]).bytes().fold(hash, add)
+    })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::known::Word;
 use super::{Tokenizer, fault};
 use crate::shape::{SHAPE_FEATURES, word_shapes};
 use crate::{Result, Row};
@@ -42,23 +43,48 @@ impl Tokenizer {
     /// # Errors
     /// The tokenizer cannot handle a word.
     pub fn encode(&self, text: &str, words: &[Range<usize>]) -> Result<Encoded> {
-        let (mut ids, mut piece_offsets, mut shapes) = (Vec::new(), vec![0], Vec::new());
+        let mut ids = Vec::with_capacity(2 * words.len());
+        let mut piece_offsets = Vec::with_capacity(words.len() + 1);
+        let mut shapes = Vec::with_capacity(words.len());
+        piece_offsets.push(0);
+        // False where the word is beyond the limit.
+        let mut push = |word: &Word| {
+            let fits = ids.len() + word.pieces.len() <= self.max_tokens;
+            if fits {
+                ids.extend_from_slice(&word.pieces);
+                piece_offsets.push(ids.len() as u32);
+                shapes.push(word.shapes);
+            }
+            fits
+        };
+        let mut known = self.known.read();
         for range in words {
-            let word = text.get(range.clone()).unwrap_or_default();
-            let encoding = self.inner.encode_fast(word, false).map_err(|error| fault("tokenizer", error))?;
-            let pieces = match encoding.get_ids() {
-                [] => &[self.unknown_id],
-                pieces => pieces,
+            let text = text.get(range.clone()).unwrap_or_default();
+            let fits = if let Some(word) = known.get(text) {
+                push(word)
+            } else {
+                drop(known);
+                let word = self.encode_word(text)?;
+                let fits = push(&word);
+                self.known.keep(text, word);
+                known = self.known.read();
+                fits
             };
-            if ids.len() + pieces.len() > self.max_tokens {
+            if !fits {
                 break;
             }
-            ids.extend_from_slice(pieces);
-            piece_offsets.push(ids.len() as u32);
-            shapes.push(word_shapes(word));
         }
         let truncated_words = words.len() - shapes.len();
         Ok(Encoded { ids, piece_offsets, shapes, truncated_words })
+    }
+
+    fn encode_word(&self, word: &str) -> Result<Word> {
+        let encoding = self.inner.encode_fast(word, false).map_err(|error| fault("tokenizer", error))?;
+        let pieces = match encoding.get_ids() {
+            [] => vec![self.unknown_id],
+            pieces => pieces.to_vec(),
+        };
+        Ok(Word { pieces, shapes: word_shapes(word) })
     }
 
     /// Encodes rows on all threads, in their order; warns once if texts were cut off.

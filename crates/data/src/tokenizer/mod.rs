@@ -2,10 +2,12 @@
 
 mod config;
 mod encode;
+mod known;
 mod train;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use tokenizers::models::ModelWrapper;
 use tokenizers::{PostProcessor, TruncationParams};
@@ -14,6 +16,7 @@ pub use config::{TokenizerConfig, TokenizerModel};
 pub use encode::Encoded;
 
 use crate::{Error, Result};
+use known::KnownWords;
 
 /// Cuts words into pieces of a vocabulary, each word alone, so that every piece belongs to one word.
 ///
@@ -25,6 +28,7 @@ pub struct Tokenizer {
     vocabulary_size: usize,
     unknown_id: u32,
     max_tokens: usize,
+    known: Arc<KnownWords>,
 }
 
 impl Tokenizer {
@@ -127,7 +131,8 @@ impl Tokenizer {
         let unknown_id = unknown_id(&inner)
             .ok_or_else(|| fault(origin, "no unknown token: the vocabulary needs `[UNK]` or `<unk>`"))?;
         let vocabulary_size = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
-        Ok(Tokenizer { inner, vocabulary_size, unknown_id, max_tokens: max_length })
+        let known = Arc::default();
+        Ok(Tokenizer { inner, vocabulary_size, unknown_id, max_tokens: max_length, known })
     }
 }
 

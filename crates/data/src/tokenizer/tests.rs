@@ -3,7 +3,7 @@ use std::fs;
 use proptest::prelude::*;
 
 use super::*;
-use crate::split_words;
+use crate::{Place, Row, split_words};
 
 const TEXT: &str = "The lower the newest, the wider the slowest. Low, lower, lowest; new, newer, newest.";
 
@@ -76,6 +76,26 @@ fn long_texts_are_cut_between_words() {
         (vec![0, 5], 1),
         "a first word loses its end"
     );
+}
+
+#[test]
+fn words_met_before_change_nothing() {
+    let trained = train(&TokenizerConfig { max_tokens: 9, ..TokenizerConfig::default() }, TEXT);
+    let json = trained.to_json().unwrap();
+    let texts = [TEXT, "the lowest", "", "Newest → lowewst?", "THE THE the the the the the the the the the"];
+    let row = |text: &&str| Row::from_text(*text, Place::new("a", 1));
+    let rows: Vec<Row> = texts.iter().cycle().take(200).map(row).collect();
+    let fresh = |row: &Row| Tokenizer::from_json(&json).unwrap().encode(&row.text, &row.words).unwrap();
+    let alone: Vec<Encoded> = rows[..5].iter().map(fresh).collect();
+    assert!(alone[0].truncated_words > 0 && alone[4].truncated_words == 2);
+    let expected: Vec<Encoded> = alone.iter().cycle().take(200).cloned().collect();
+    for threads in [1, 2, 4] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let tokenizer = Tokenizer::from_json(&json).unwrap();
+        for _ in 0..2 {
+            assert_eq!(pool.install(|| tokenizer.encode_rows(&rows).unwrap()), expected);
+        }
+    }
 }
 
 #[test]
