@@ -5,18 +5,16 @@ use crate::Linear;
 /// Multi-head self-attention over packed texts: each token attends to the tokens of its own text.
 ///
 /// ```text
-/// Q = X W_Qᵀ + b_Q,  K, V alike
-/// head h:  softmax(Q_h K_hᵀ / √(width / heads)) V_h      within each text
-/// Y = [head 1 … head H] W_Oᵀ + b_O
+/// [Q K V] = X W + b                                       one product for the three, [tokens, 3 · width]
+/// head h:  softmax(Q_h K_hᵀ / √(width / heads)) V_h       within each text
+/// Y = [head 1 … head H] W_O + b_O
 /// ```
 ///
-/// Vaswani et al., *Attention Is All You Need*, 2017. Parameters: the [`Linear`] layers `query`, `key`, `value` and
-/// `output`, `[width, width]` each.
+/// Vaswani et al., *Attention Is All You Need*, 2017. Parameters: the [`Linear`] layers `query_key_value`,
+/// `[width, 3 · width]`, whose three parts are drawn as layers of their own would be, and `output`, `[width, width]`.
 #[derive(Clone, Debug)]
 pub struct SelfAttention {
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    query_key_value: Linear,
     output: Linear,
     heads: usize,
     dropout: f32,
@@ -28,15 +26,9 @@ impl SelfAttention {
     /// # Errors
     /// A name is taken, or the builder's file lacks a parameter.
     pub fn new(builder: &mut ParameterBuilder<'_>, width: usize, heads: usize, dropout: f32) -> Result<Self> {
-        let mut projection = |name| Linear::new(&mut builder.part(name), width, width);
-        Ok(Self {
-            query: projection("query")?,
-            key: projection("key")?,
-            value: projection("value")?,
-            output: projection("output")?,
-            heads,
-            dropout,
-        })
+        let query_key_value = Linear::stacked(&mut builder.part("query_key_value"), width, width, 3)?;
+        let output = Linear::new(&mut builder.part("output"), width, width)?;
+        Ok(Self { query_key_value, output, heads, dropout })
     }
 
     /// `[tokens, width]` → `[tokens, width]`; `texts` cuts the tokens into texts.
@@ -50,11 +42,9 @@ impl SelfAttention {
         texts: &Offsets,
         pass: &mut Pass,
     ) -> Result<Tensor> {
-        let query = self.query.forward(parameters, x)?;
-        let key = self.key.forward(parameters, x)?;
-        let value = self.value.forward(parameters, x)?;
+        let projections = self.query_key_value.forward(parameters, x)?;
         let dropout = pass.next_key().filter(|_| self.dropout > 0.0).map(|key| (self.dropout, key));
-        let heads = ops::self_attention(&query, &key, &value, texts, self.heads, dropout)?;
+        let heads = ops::self_attention(&projections, texts, self.heads, dropout)?;
         self.output.forward(parameters, &heads)
     }
 }
@@ -93,9 +83,17 @@ mod tests {
         let offsets = Offsets::from_lengths([3, 4]);
         let y = layer.forward(&parameters, &sample(&[7, 8], 1), &offsets, &mut Pass::training(1, 1)).unwrap();
         let gradients = y.backward_from(sample(&[7, 8], 2)).unwrap();
-        for (_, parameter) in parameters.iter().filter(|(_, parameter)| parameter.name != "key.bias") {
+        for (_, parameter) in parameters.iter() {
             let gradient = gradients.get(parameter.tensor()).unwrap();
-            assert!(gradient.values().iter().any(|g| g.abs() > 1e-6), "{}", parameter.name);
+            let touched = |values: &[f32]| values.iter().any(|g| g.abs() > 1e-6);
+            if parameter.name == "query_key_value.bias" {
+                // One bias for all keys of a text shifts a row of scores as a whole, and changes no weight.
+                let parts: Vec<bool> = gradient.values().chunks(8).map(touched).collect();
+                assert_eq!(parts, [true, false, true]);
+            } else {
+                let rows = gradient.values().chunks(8).map(touched);
+                assert!(rows.into_iter().all(|touched| touched), "{}", parameter.name);
+            }
         }
     }
 

@@ -78,13 +78,16 @@ impl Embeddings {
         pass: &mut Pass,
     ) -> Result<Tensor> {
         let hidden = self.hidden_words(input.words.segments(), pass.next_key());
-        let mut x = ops::embedding(parameters.get(self.pieces), &hide_pieces(input, &hidden))?;
+        let mut tables = vec![(parameters.get(self.pieces).clone(), hide_pieces(input, &hidden))];
         if let Some(shapes) = self.shapes {
-            x = ops::add(&x, &self.word_features(parameters.get(shapes), input, &hidden)?)?;
+            tables.push((parameters.get(shapes).clone(), self.feature_rows(input, &hidden)?));
         }
-        if let Some(positions) = self.positions(parameters, &input.texts)? {
-            x = ops::add(&x, &positions)?;
+        if let Some(table) = self.position_table(parameters, &input.texts)? {
+            let places = input.texts.iter().flat_map(|text| 0..text.len() as u32);
+            tables.push((table, places.collect::<Vec<_>>().into()));
         }
+        let tables: Vec<(&Tensor, &Ids)> = tables.iter().map(|(table, ids)| (table, ids)).collect();
+        let x = ops::embedding_sum(&tables, input.pieces.len())?;
         pass.dropout(&self.norm.forward(parameters, &x)?, self.dropout)
     }
 
@@ -96,8 +99,8 @@ impl Embeddings {
         }
     }
 
-    /// Σ_f E_f of each word, `[words, width]`, repeated for each of its pieces.
-    fn word_features(&self, table: &Tensor, input: &EncoderInput, hidden: &[bool]) -> Result<Tensor> {
+    /// The rows of the feature table that each piece's word names, [`FEATURES`] a piece.
+    fn feature_rows(&self, input: &EncoderInput, hidden: &[bool]) -> Result<Ids> {
         let words = input.words.segments();
         if input.shapes.len() != words {
             let message = format!("{} word shapes for {words} words", input.shapes.len());
@@ -109,39 +112,28 @@ impl Embeddings {
             let bucket = if feature == 0 && hidden { HIDDEN } else { 1 + hash % (buckets - 1) };
             feature as u32 * buckets + bucket
         };
-        let rows: Vec<u32> = input
-            .shapes
-            .iter()
-            .zip(hidden)
-            .flat_map(|(hashes, &hidden)| (0..FEATURES).map(move |f| row(f, hashes[f], hidden)))
-            .collect();
-        let features = ops::embedding(table, &Ids::from(rows))?;
-        let by_word = ops::segment_sum(&features, &Offsets::from_lengths((0..words).map(|_| FEATURES)))?;
-        let words_of_pieces: Vec<u32> = input
-            .words
-            .iter()
-            .enumerate()
-            .flat_map(|(word, pieces)| pieces.map(move |_| word as u32))
-            .collect();
-        ops::gather_rows(&by_word, &Ids::from(words_of_pieces))
+        let mut rows = Vec::with_capacity(FEATURES * input.pieces.len());
+        for ((pieces, hashes), &hidden) in input.words.iter().zip(&input.shapes).zip(hidden) {
+            let of_word: [u32; FEATURES] =
+                std::array::from_fn(|feature| row(feature, hashes[feature], hidden));
+            pieces.for_each(|_| rows.extend(of_word));
+        }
+        Ok(rows.into())
     }
 
-    fn positions(&self, parameters: &Parameters, texts: &Offsets) -> Result<Option<Tensor>> {
-        let places = || texts.iter().flat_map(|range| 0..range.len());
+    /// A row for each place in a text.
+    fn position_table(&self, parameters: &Parameters, texts: &Offsets) -> Result<Option<Tensor>> {
+        let longest = texts.longest();
         match self.positions {
             PositionTable::None => Ok(None),
-            PositionTable::Learnt(table, rows) => {
-                if texts.longest() > rows {
-                    let message =
-                        format!("a text of {} pieces, but only {rows} learnt positions", texts.longest());
-                    return Err(Error::shape("positions", message));
-                }
-                let places: Vec<u32> = places().map(|place| place as u32).collect();
-                ops::embedding(parameters.get(table), &Ids::from(places)).map(Some)
+            PositionTable::Learnt(_, rows) if longest > rows => {
+                let message = format!("a text of {longest} pieces, but only {rows} learnt positions");
+                Err(Error::shape("positions", message))
             }
+            PositionTable::Learnt(table, _) => Ok(Some(parameters.get(table).clone())),
             PositionTable::Sinusoidal => {
-                let values = places().flat_map(|place| sinusoid(place, self.width)).collect();
-                Tensor::new(values, &[texts.rows(), self.width]).map(Some)
+                let values = (0..longest).flat_map(|place| sinusoid(place, self.width)).collect();
+                Tensor::new(values, &[longest, self.width]).map(Some)
             }
         }
     }

@@ -81,20 +81,21 @@ impl Layer {
         pass: &mut Pass,
         block: impl FnOnce(&Tensor, &mut Pass) -> Result<Tensor>,
     ) -> Result<Tensor> {
+        let dropout = |pass: &mut Pass| pass.next_key().map(|key| (self.dropout, key));
         match self.norm {
             Norm::Pre => {
-                let y = block(&norm.forward(parameters, x)?, pass)?;
-                ops::add(x, &pass.dropout(&y, self.dropout)?)
+                let branch = block(&norm.forward(parameters, x)?, pass)?;
+                ops::residual(x, &branch, dropout(pass))
             }
             Norm::Post => {
-                let y = block(x, pass)?;
-                norm.forward(parameters, &ops::add(x, &pass.dropout(&y, self.dropout)?)?)
+                let branch = block(x, pass)?;
+                norm.forward_residual(parameters, x, &branch, dropout(pass))
             }
         }
     }
 }
 
-/// gelu([x_{i−r} … x_{i+r}] Wᵀ + b): local context, which attention alone is slow to learn on small data.
+/// gelu([x_{i−r} … x_{i+r}] W + b): local context, which attention alone is slow to learn on small data.
 #[derive(Debug)]
 struct Convolution {
     linear: Linear,
@@ -107,12 +108,11 @@ impl Convolution {
     }
 
     fn forward(&self, parameters: &Parameters, x: &Tensor, texts: &Offsets) -> Result<Tensor> {
-        let windows = ops::window(x, texts, self.radius)?;
-        ops::gelu(&self.linear.forward(parameters, &windows)?)
+        self.linear.forward_gelu(parameters, &ops::window(x, texts, self.radius)?)
     }
 }
 
-/// gelu(x W_upᵀ + b_up) W_downᵀ + b_down.
+/// gelu(x W_up + b_up) W_down + b_down.
 #[derive(Debug)]
 struct FeedForward {
     up: Linear,
@@ -127,6 +127,6 @@ impl FeedForward {
     }
 
     fn forward(&self, parameters: &Parameters, x: &Tensor) -> Result<Tensor> {
-        self.down.forward(parameters, &ops::gelu(&self.up.forward(parameters, x)?)?)
+        self.down.forward(parameters, &self.up.forward_gelu(parameters, x)?)
     }
 }

@@ -19,15 +19,53 @@ fn ids(below: usize) -> Ids {
     (0..ROWS).map(|i| (i * 7919 % below) as u32).collect::<Vec<_>>().into()
 }
 
-/// Times `operation` on tracked inputs together with its backward.
-fn step(c: &mut Criterion, name: &str, inputs: &[Tensor], operation: impl Fn(&[Tensor]) -> Result<Tensor>) {
+/// Times `operation` on tracked inputs together with its backward, on one of the pool's own threads: called from another,
+/// each operation would wait for one of them to wake.
+fn step(
+    c: &mut Criterion,
+    name: &str,
+    inputs: &[Tensor],
+    operation: impl Fn(&[Tensor]) -> Result<Tensor> + Sync,
+) {
     let leaves: Vec<Tensor> = inputs.iter().map(Tensor::leaf).collect();
-    let forward_and_backward = || {
-        let y = operation(&leaves)?;
-        let gradient = Tensor::full(y.shape(), 1.0);
-        y.backward_from(gradient)
-    };
-    c.bench_function(name, |b| b.iter(forward_and_backward));
+    let Ok(y) = operation(&leaves) else { return };
+    let gradient = Tensor::full(y.shape(), 1.0);
+    let forward_and_backward = || operation(&leaves)?.backward_from(gradient.clone());
+    c.bench_function(name, |b| rayon::scope(|_| b.iter(forward_and_backward)));
+}
+
+/// The operations that go over rows once, at the width of a small and of a larger encoder.
+fn rows(c: &mut Criterion) {
+    let texts = Offsets::from_lengths([TOKENS; TEXTS]);
+    let key = RandomKey { seed: 1, stream: 1 };
+    let words = ids(VOCABULARY);
+    let places: Ids = (0..ROWS).map(|i| (i % TOKENS) as u32).collect::<Vec<_>>().into();
+    let features: Ids = (0..4 * ROWS).map(|i| (i * 7919 % VOCABULARY) as u32).collect::<Vec<_>>().into();
+    for width in [WIDTH, 3 * WIDTH] {
+        let of_width = |name: &str| format!("{name}, {width} wide");
+        let tensors =
+            [sample(&[ROWS, width], 1), sample(&[ROWS, width], 2), sample(&[width], 3), sample(&[width], 4)];
+        let (x, norm) = (&tensors[..1], [tensors[0].clone(), tensors[2].clone(), tensors[3].clone()]);
+        step(c, &of_width("layer norm"), &norm, |t| ops::layer_norm(&t[0], &t[1], &t[2], 1e-5));
+        step(c, &of_width("dropout"), x, |t| ops::dropout(&t[0], 0.1, key));
+        for (with, dropout) in [("", None), (" with dropout", Some((0.1, key)))] {
+            step(c, &of_width(&format!("residual{with}")), &tensors[..2], |t| {
+                ops::residual(&t[0], &t[1], dropout)
+            });
+            step(c, &of_width(&format!("residual and layer norm{with}")), &tensors, |t| {
+                ops::residual_layer_norm(&t[0], &t[1], dropout, &t[2], &t[3], 1e-5)
+            });
+        }
+        step(c, &of_width("window of 3"), x, |t| ops::window(&t[0], &texts, 1));
+        step(c, &of_width("segment mean"), x, |t| ops::segment_mean(&t[0], &texts));
+        step(c, &of_width("softmax"), x, |t| ops::softmax(&t[0]));
+        let tables =
+            [sample(&[VOCABULARY, width], 5), sample(&[VOCABULARY, width], 6), sample(&[512, width], 7)];
+        step(c, &of_width("embedding"), &tables[..1], |t| ops::embedding(&t[0], &words));
+        step(c, &of_width("embeddings, four features and places"), &tables, |t| {
+            ops::embedding_sum(&[(&t[0], &words), (&t[1], &features), (&t[2], &places)], ROWS)
+        });
+    }
 }
 
 fn operations(c: &mut Criterion) {
@@ -38,14 +76,8 @@ fn operations(c: &mut Criterion) {
     let up = [x.clone(), sample(&[4 * WIDTH, WIDTH], 2), sample(&[4 * WIDTH], 3)];
     step(c, "linear 128 to 512", &up, |t| ops::linear(&t[0], &t[1], Some(&t[2])));
     step(c, "gelu 512", &[sample(&[ROWS, 4 * WIDTH], 4)], |t| ops::gelu(&t[0]));
-    let norm = [x.clone(), sample(&[WIDTH], 5), sample(&[WIDTH], 6)];
-    step(c, "layer norm", &norm, |t| ops::layer_norm(&t[0], &t[1], &t[2], 1e-5));
-    step(c, "dropout", std::slice::from_ref(&x), |t| ops::dropout(&t[0], 0.1, key));
-    step(c, "embedding", &[sample(&[VOCABULARY, WIDTH], 7)], |t| ops::embedding(&t[0], &ids(VOCABULARY)));
-    step(c, "window of 3", std::slice::from_ref(&x), |t| ops::window(&t[0], &texts, 1));
-
-    let projections = [x.clone(), sample(&[ROWS, WIDTH], 8), sample(&[ROWS, WIDTH], 9)];
-    step(c, "self-attention", &projections, |t| ops::self_attention(&t[0], &t[1], &t[2], &texts, 4, None));
+    let projections = [sample(&[ROWS, 3 * WIDTH], 8)];
+    step(c, "self-attention", &projections, |t| ops::self_attention(&t[0], &texts, 4, Some((0.1, key))));
     let queries = [x, sample(&[1, WIDTH], 10), sample(&[1, WIDTH], 11)];
     step(c, "task attention, 2 tasks", &queries, |t| {
         ops::task_attention(&t[0], &[&t[1], &t[2]], &texts).map(|gathered| gathered.pooled)
@@ -63,5 +95,5 @@ fn operations(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, operations);
+criterion_group!(benches, operations, rows);
 criterion_main!(benches);

@@ -32,27 +32,6 @@ pub(crate) fn exp(x: f32) -> f32 {
     if x > HIGHEST { f32::INFINITY } else { value }
 }
 
-/// e^(value − shift) in place of each value, with the widest vector instructions that the processor has.
-pub(crate) fn exp_shifted_in_place(values: &mut [f32], shift: f32) {
-    pulp::Arch::new().dispatch(ExpShifted { values, shift });
-}
-
-struct ExpShifted<'a> {
-    values: &'a mut [f32],
-    shift: f32,
-}
-
-impl pulp::NullaryFnOnce for ExpShifted<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        for value in self.values {
-            *value = exp(*value - self.shift);
-        }
-    }
-}
-
 /// The logistic function, 1 / (1 + e^−x).
 #[inline(always)]
 pub(crate) fn sigmoid(x: f32) -> f32 {

@@ -13,8 +13,11 @@ pub mod ops;
 mod packed;
 mod parallel;
 mod parameters;
+mod precision;
 mod random;
+mod storage;
 mod tensor;
+mod tensor_file;
 pub mod testing;
 
 pub use autograd::{Gradient, Gradients, Operation, RowGradient};
@@ -22,8 +25,8 @@ pub use device::Device;
 pub use error::{Error, Result};
 pub use packed::{Ids, Offsets};
 pub use parallel::for_each_row_block;
-pub use parameters::{
-    Parameter, ParameterBuilder, ParameterId, Parameters, TensorFile, TensorValues, write_tensors,
-};
+pub use parameters::{Parameter, ParameterBuilder, ParameterId, Parameters};
+pub use precision::Precision;
 pub use random::{Pass, Philox, RandomKey};
 pub use tensor::{Buffer, Tensor};
+pub use tensor_file::{TensorFile, TensorValues, write_tensors};

@@ -7,6 +7,8 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// Shorter ones are left to the allocator, which is as quick for them.
 const SHORTEST_KEPT: usize = 4096;
+/// What may lie ready beyond the most that was ever held: the temporary results of operations.
+const SLACK_BYTES: usize = 16 << 20;
 
 /// Values that will all be overwritten: of the length asked for, holding whatever an earlier tensor left in them.
 ///
@@ -72,9 +74,9 @@ impl Drop for Values {
 pub struct Statistics {
     /// How often nothing that lay ready was of the right size, so that the allocator was asked.
     pub allocations: u64,
-    /// Bytes that tensors hold, or that lie ready for the next ones.
-    pub bytes: usize,
-    /// The most that `bytes` has been since [`release`] was called.
+    /// Bytes that tensors hold. As many again may lie ready for the next ones, but not more than were ever held at once.
+    pub held_bytes: usize,
+    /// The most that `held_bytes` has been since [`release`] was called.
     pub peak_bytes: usize,
 }
 
@@ -90,8 +92,12 @@ pub fn release() {
 
 #[derive(Default)]
 struct Pool {
-    /// By capacity.
-    ready: BTreeMap<usize, Vec<Vec<f32>>>,
+    /// By capacity, and by when they came.
+    ready: BTreeMap<(usize, u64), Vec<f32>>,
+    /// The capacities of what lies ready, by when they came.
+    order: BTreeMap<u64, usize>,
+    arrivals: u64,
+    ready_bytes: usize,
     statistics: Statistics,
 }
 
@@ -101,37 +107,66 @@ fn pool() -> MutexGuard<'static, Pool> {
 }
 
 impl Pool {
-    /// The smallest that fits and is not more than half as long again.
+    /// The smallest that fits and is not more than twice as long; of those the one that came last, which may still be near
+    /// the processor. Where none fits, the longest of the shorter ones goes: so, batch after batch, what lies ready becomes
+    /// long enough for the longest.
     fn take(&mut self, length: usize) -> Option<Vec<f32>> {
-        let mut fitting = self.ready.range_mut(length..=length + length / 2);
-        let found = fitting.find_map(|(_, of_size)| of_size.pop());
-        match &found {
-            Some(values) => self.statistics.bytes -= size_of::<f32>() * values.capacity(),
-            None => self.statistics.allocations += 1,
-        }
-        found
+        let first = |ready: &BTreeMap<(usize, u64), _>| {
+            ready.range((length, 0)..=(2 * length, u64::MAX)).next().map(|(&(capacity, _), _)| capacity)
+        };
+        let last = |ready: &BTreeMap<(usize, u64), _>, shortest: usize, longest: usize| {
+            ready.range((shortest, 0)..=(longest, u64::MAX)).next_back().map(|(&place, _)| place)
+        };
+        let Some(capacity) = first(&self.ready) else {
+            self.statistics.allocations += 1;
+            if let Some((capacity, arrival)) = last(&self.ready, length.div_ceil(2), length) {
+                self.remove(capacity, arrival);
+            }
+            return None;
+        };
+        let (capacity, arrival) = last(&self.ready, capacity, capacity)?;
+        self.remove(capacity, arrival)
+    }
+
+    fn remove(&mut self, capacity: usize, arrival: u64) -> Option<Vec<f32>> {
+        self.order.remove(&arrival);
+        self.ready_bytes -= bytes(capacity);
+        self.ready.remove(&(capacity, arrival))
     }
 
     fn hold(&mut self, capacity: usize) {
         let statistics = &mut self.statistics;
-        statistics.bytes += size_of::<f32>() * capacity;
-        statistics.peak_bytes = statistics.peak_bytes.max(statistics.bytes);
+        statistics.held_bytes += bytes(capacity);
+        statistics.peak_bytes = statistics.peak_bytes.max(statistics.held_bytes);
     }
 
+    /// Keeps what comes back, and lets the oldest go where more would lie ready than has ever been held at once.
     fn put(&mut self, values: Vec<f32>) {
-        if values.capacity() < SHORTEST_KEPT {
-            self.statistics.bytes -= size_of::<f32>() * values.capacity();
-        } else {
-            self.ready.entry(values.capacity()).or_default().push(values);
+        let capacity = values.capacity();
+        self.statistics.held_bytes -= bytes(capacity);
+        if capacity < SHORTEST_KEPT {
+            return;
+        }
+        self.arrivals += 1;
+        self.ready_bytes += bytes(capacity);
+        self.order.insert(self.arrivals, capacity);
+        self.ready.insert((capacity, self.arrivals), values);
+        while self.statistics.held_bytes + self.ready_bytes > self.statistics.peak_bytes + SLACK_BYTES {
+            let Some((&arrival, &capacity)) = self.order.first_key_value() else { break };
+            self.remove(capacity, arrival);
         }
     }
 
     fn release(&mut self) {
-        for (capacity, of_size) in std::mem::take(&mut self.ready) {
-            self.statistics.bytes -= size_of::<f32>() * capacity * of_size.len();
-        }
-        self.statistics.peak_bytes = self.statistics.bytes;
+        self.ready.clear();
+        self.order.clear();
+        self.ready_bytes = 0;
+        self.statistics.peak_bytes = self.statistics.held_bytes;
     }
+}
+
+fn bytes(capacity: usize) -> usize {
+    capacity * size_of::<f32>()
 }
 
 #[cfg(test)]
@@ -144,11 +179,20 @@ mod tests {
         assert!(pool.take(6000).is_none());
         pool.hold(6000);
         pool.put(Vec::with_capacity(6000));
-        assert_eq!(pool.take(6001), None, "too short");
-        assert_eq!(pool.take(3999), None, "more than half as long again");
-        assert_eq!(pool.statistics, Statistics { allocations: 3, bytes: 24_000, peak_bytes: 24_000 });
+        assert_eq!(pool.take(2999), None, "more than twice as long");
         assert!(pool.take(5000).is_some_and(|values| values.capacity() == 6000));
-        assert_eq!(pool.statistics, Statistics { allocations: 3, bytes: 0, peak_bytes: 24_000 });
+        assert_eq!(pool.statistics, Statistics { allocations: 2, held_bytes: 0, peak_bytes: 24_000 });
+    }
+
+    #[test]
+    fn what_is_too_short_makes_room_for_the_longer() {
+        let mut pool = Pool::default();
+        pool.hold(6000);
+        pool.put(Vec::with_capacity(6000));
+        assert_eq!(pool.take(12_001), None);
+        assert_eq!(pool.ready.len(), 1, "less than half as long: of another kind");
+        assert_eq!(pool.take(6001), None);
+        assert_eq!((pool.ready.len(), pool.order.len(), pool.ready_bytes), (0, 0, 0));
     }
 
     #[test]
@@ -159,6 +203,19 @@ mod tests {
         pool.release();
         assert_eq!(pool.statistics, Statistics::default());
         assert!(pool.take(6000).is_none());
+    }
+
+    #[test]
+    fn no_more_lies_ready_than_was_ever_held_and_the_oldest_goes_first() {
+        let mut pool = Pool::default();
+        let length = SLACK_BYTES / size_of::<f32>();
+        for longer in 0..5 {
+            pool.hold(length + longer);
+            pool.put(Vec::with_capacity(length + longer));
+        }
+        // One was held at a time, and there is room for another.
+        assert_eq!(pool.order.values().copied().collect::<Vec<_>>(), [length + 4]);
+        assert_eq!(pool.ready_bytes, bytes(length + 4));
     }
 
     #[test]

@@ -27,32 +27,6 @@ pub fn for_each_row_block(result: &mut [f32], columns: usize, work: impl Fn(usiz
         .for_each(|(block, rows)| work(block * block_rows, rows));
 }
 
-/// Calls `work(row, values, kept)` for each row of `result`, `columns` values each, in parallel; `kept` are the `N`
-/// numbers that the row leaves beside its values.
-pub(crate) fn for_each_row_keeping<const N: usize>(
-    result: &mut [f32],
-    columns: usize,
-    kept: &mut [[f32; N]],
-    work: impl Fn(usize, &mut [f32], &mut [f32; N]) + Sync,
-) {
-    let columns = columns.max(1);
-    let block_rows = VALUES_A_TASK.div_ceil(columns);
-    let run = |(block, (values, kept)): (usize, (&mut [f32], &mut [[f32; N]]))| {
-        for (i, (values, kept)) in values.chunks_exact_mut(columns).zip(kept).enumerate() {
-            work(block * block_rows + i, values, kept);
-        }
-    };
-    if kept.len() <= block_rows {
-        run((0, (result, kept)));
-        return;
-    }
-    result
-        .par_chunks_mut(block_rows * columns)
-        .zip(kept.par_chunks_mut(block_rows))
-        .enumerate()
-        .for_each(run);
-}
-
 /// Σ over rows, `columns` values: `add_row(row, sums)` adds one row's terms.
 ///
 /// Blocks of rows, whose size depends on `columns` alone, are summed in parallel, and their sums then added from the
@@ -73,19 +47,41 @@ pub(crate) fn sum_over_rows(
     }
     let mut block_sums = vec![0.0; rows.div_ceil(block_rows) * columns];
     block_sums.par_chunks_mut(columns).enumerate().for_each(|(block, sums)| add_block(block, sums));
-    for block in block_sums.chunks_exact(columns) {
+    sum_of_blocks(&block_sums, columns)
+}
+
+/// Blocks of rows that are worth a task each, from the first row to the last; they depend on the shape alone.
+pub(crate) fn row_blocks(rows: usize, columns: usize) -> impl ExactSizeIterator<Item = Range<usize>> {
+    let block_rows = VALUES_A_TASK.div_ceil(columns.max(1));
+    (0..rows.div_ceil(block_rows)).map(move |block| block * block_rows..rows.min((block + 1) * block_rows))
+}
+
+/// The sum of blocks of `columns` values, from the first to the last.
+pub(crate) fn sum_of_blocks(blocks: &[f32], columns: usize) -> Vec<f32> {
+    let mut sums = vec![0.0; columns];
+    for block in blocks.chunks_exact(columns.max(1)) {
         sums.iter_mut().zip(block).for_each(|(sum, value)| *sum += value);
     }
     sums
 }
 
-/// Calls `work(segment, rows, [its part of each result])` for each segment, in parallel. The parts lie one after another
-/// in each result; `lengths(rows)` are the values that a segment of so many rows has there.
-///
-/// A segment's parts must depend on inputs alone: then the result is the same at any thread count.
+/// [`for_each_part`] of the segments of packed rows.
 pub(crate) fn for_each_segment<const N: usize>(
     results: [&mut [f32]; N],
     offsets: &Offsets,
+    lengths: impl Fn(usize) -> [usize; N],
+    work: impl Fn(usize, Range<usize>, [&mut [f32]; N]) + Sync,
+) {
+    for_each_part(results, offsets.iter(), lengths, work);
+}
+
+/// Calls `work(part, rows, [its values of each result])` for each of the parts that the rows are cut into, in parallel.
+/// The values lie one after another in each result; `lengths(rows)` are how many a part of so many rows has there.
+///
+/// A part's values must depend on inputs alone: then the result is the same at any thread count.
+pub(crate) fn for_each_part<const N: usize>(
+    results: [&mut [f32]; N],
+    parts: impl Iterator<Item = Range<usize>>,
     lengths: impl Fn(usize) -> [usize; N],
     work: impl Fn(usize, Range<usize>, [&mut [f32]; N]) + Sync,
 ) {
@@ -96,12 +92,12 @@ pub(crate) fn for_each_segment<const N: usize>(
         let parts = rest.each_mut().map(|rest| rest.split_off_mut(..lengths.next()?));
         (rows, parts.map(Option::unwrap_or_default))
     };
-    let segments: Vec<_> = offsets.iter().map(split).collect();
-    let run = |(segment, (rows, parts))| work(segment, rows, parts);
+    let parts: Vec<_> = parts.map(split).collect();
+    let run = |(part, (rows, values))| work(part, rows, values);
     if values <= VALUES_A_TASK {
-        segments.into_iter().enumerate().for_each(run);
+        parts.into_iter().enumerate().for_each(run);
     } else {
-        segments.into_par_iter().enumerate().for_each(run);
+        parts.into_par_iter().enumerate().for_each(run);
     }
 }
 
@@ -131,13 +127,31 @@ mod tests {
     }
 
     #[test]
-    fn every_row_keeps_its_own_numbers() {
-        let (mut values, mut kept) = (vec![0.0; 300 * 100], vec![[0.0]; 300]);
-        for_each_row_keeping(&mut values, 100, &mut kept, |row, values, kept| {
-            values.fill(row as f32);
-            *kept = [-(row as f32)];
-        });
-        assert!(values.chunks(100).enumerate().all(|(row, values)| values == [row as f32; 100]));
-        assert!(kept.iter().enumerate().all(|(row, kept)| *kept == [-(row as f32)]));
+    fn every_part_has_its_own_rows_of_every_result() {
+        for (rows, columns) in [(0, 3), (1, 0), (300, 100), (500, 128)] {
+            let (mut values, mut kept) = (vec![0.0; rows * columns], vec![0.0; rows]);
+            let lengths = |rows| [rows * columns, rows];
+            for_each_part(
+                [&mut values, &mut kept],
+                row_blocks(rows, columns),
+                lengths,
+                |part, rows, parts| {
+                    let [values, kept] = parts;
+                    assert_eq!((values.len(), kept.len()), (rows.len() * columns, rows.len()));
+                    values.fill(part as f32);
+                    rows.zip(kept).for_each(|(row, kept)| *kept = row as f32);
+                },
+            );
+            assert!(kept.iter().enumerate().all(|(row, &kept)| kept == row as f32));
+            assert!(values.is_sorted());
+        }
+    }
+
+    #[test]
+    fn blocks_are_added_in_their_order() {
+        assert_eq!(sum_of_blocks(&[1.0, 2.0, 10.0, 20.0, 100.0, 200.0], 2), [111.0, 222.0]);
+        assert_eq!(sum_of_blocks(&[], 2), [0.0; 2]);
+        // From the last to the first this would be 0.
+        assert_eq!(sum_of_blocks(&[1e30, -1e30, 1.0], 1), [1.0]);
     }
 }

@@ -1,14 +1,11 @@
-//! Named parameters in one store, and their file.
+//! Named parameters in one store.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, Metadata, View};
+use std::path::Path;
 
 use crate::initialize::Initializer;
-use crate::{Error, RandomKey, Result, Tensor};
+use crate::tensor_file::{TensorFile, write_parameters};
+use crate::{Error, Precision, RandomKey, Result, Tensor};
 
 /// One trained tensor and its full name, such as `encoder.layers.0.attention.query.weight`.
 #[derive(Clone, Debug)]
@@ -79,6 +76,11 @@ impl Parameters {
         self.entries[id.0].tensor.update(change);
     }
 
+    /// Changes the values of all parameters in place together; they come in the order in which they were made.
+    pub fn update_all(&mut self, change: impl FnOnce(Vec<&mut [f32]>)) {
+        change(self.entries.iter_mut().map(|parameter| parameter.tensor.values_mut()).collect());
+    }
+
     /// The same values as constants: a pass with them records nothing for a backward. The values are shared.
     pub fn detached(&self) -> Self {
         let mut detached = self.clone();
@@ -86,6 +88,19 @@ impl Parameters {
             parameter.tensor = parameter.tensor.detach();
         }
         detached
+    }
+
+    /// Lets products with all matrices be computed in `precision`, where a matrix is a layer's weight.
+    pub fn set_precision(&mut self, precision: Precision) {
+        for parameter in self.entries.iter_mut().filter(|parameter| parameter.tensor.shape().len() == 2) {
+            parameter.tensor = parameter.tensor.with_precision(precision);
+        }
+    }
+
+    /// Replaces a matrix by its nearest one of 8-bit integers.
+    pub fn quantize(&mut self, id: ParameterId) {
+        let tensor = &mut self.entries[id.0].tensor;
+        *tensor = tensor.quantized();
     }
 
     /// Adds a parameter.
@@ -102,116 +117,16 @@ impl Parameters {
         Ok(id)
     }
 
-    /// Writes all parameters to a safetensors file.
+    /// Writes all parameters to a safetensors file: F32, and of a quantized matrix `name` as I8 and `name.scale` as F32, one
+    /// a column.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let tensors = self.entries.iter().map(|parameter| {
-            let Parameter { name, tensor } = parameter;
-            (name, TensorValues { shape: tensor.shape(), values: tensor.data() })
-        });
-        write_tensors(path, tensors, &[])
-    }
-}
-
-/// Borrowed values of a tensor that is to be written.
-#[derive(Clone, Copy, Debug)]
-pub struct TensorValues<'a> {
-    /// The shape; its product is the number of values.
-    pub shape: &'a [usize],
-    /// The values, row after row.
-    pub values: &'a [f32],
-}
-
-impl View for TensorValues<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        self.values.iter().flat_map(|value| value.to_le_bytes()).collect()
-    }
-
-    fn data_len(&self) -> usize {
-        size_of_val(self.values)
-    }
-}
-
-/// Writes named tensors to a safetensors file, all as F32, with texts by key in its header.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn write_tensors<'a, N: AsRef<str> + Ord + std::fmt::Display>(
-    path: &Path,
-    tensors: impl IntoIterator<Item = (N, TensorValues<'a>)>,
-    metadata: &[(&str, &str)],
-) -> Result<()> {
-    let metadata = metadata.iter().map(|(key, text)| (key.to_string(), text.to_string())).collect();
-    let file = safetensors::serialize(tensors, Some(metadata))
-        .map_err(|error| Error::Damaged { file: path.into(), message: error.to_string() })?;
-    std::fs::write(path, file).map_err(|source| Error::Io { file: path.into(), source })
-}
-
-/// A safetensors file in memory, its header checked.
-#[derive(Debug)]
-pub struct TensorFile {
-    path: PathBuf,
-    bytes: Vec<u8>,
-    header: Metadata,
-    /// Where the values of the first tensor begin.
-    start: usize,
-}
-
-impl TensorFile {
-    /// Reads a file and checks its header.
-    ///
-    /// # Errors
-    /// It cannot be read, or is no sound safetensors file.
-    pub fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|source| Error::Io { file: path.into(), source })?;
-        let (length, header) = SafeTensors::read_metadata(&bytes)
-            .map_err(|error| Error::Damaged { file: path.into(), message: error.to_string() })?;
-        // The header follows its length.
-        Ok(Self { path: path.into(), bytes, header, start: size_of::<u64>() + length })
-    }
-
-    /// The names in the file, sorted.
-    pub fn names(&self) -> Vec<String> {
-        let mut names = self.header.offset_keys();
-        names.sort_unstable();
-        names
-    }
-
-    /// The text of a key in the header.
-    pub fn text(&self, key: &str) -> Option<&str> {
-        self.header.metadata().as_ref()?.get(key).map(String::as_str)
-    }
-
-    /// One tensor, which must have the shape given.
-    ///
-    /// # Errors
-    /// It is missing, or has another shape or type.
-    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let Some(info) = self.header.info(name) else {
-            let hint = format!(" (the file holds {} tensors)", self.header.offset_keys().len());
-            return Err(Error::MissingTensor { file: self.path.clone(), name: name.into(), hint });
-        };
-        if info.dtype != Dtype::F32 {
-            let found = format!("{:?}", info.dtype);
-            return Err(Error::TensorType { file: self.path.clone(), name: name.into(), found });
-        }
-        if info.shape != shape {
-            let (expected, found) = (shape.to_vec(), info.shape.clone());
-            return Err(Error::TensorShape { file: self.path.clone(), name: name.into(), expected, found });
-        }
-        let (first, end) = info.data_offsets;
-        let (values, _) = self.bytes[self.start + first..self.start + end].as_chunks::<4>();
-        Tensor::new(values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(), shape)
+        write_parameters(
+            path,
+            self.entries.iter().map(|parameter| (parameter.name.as_str(), &parameter.tensor)),
+        )
     }
 }
 
@@ -274,6 +189,7 @@ impl<'a> ParameterBuilder<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     const NORMAL: Initializer = Initializer::Normal { standard_deviation: 0.02 };
 
@@ -329,6 +245,23 @@ mod tests {
     }
 
     #[test]
+    fn all_are_changed_together_and_who_shares_their_values_is_left_alone() {
+        let (_folder, _, mut parameters) = written();
+        let before = parameters.clone();
+        parameters.update_all(|values| {
+            assert_eq!(values.iter().map(|values| values.len()).collect::<Vec<_>>(), [6, 2]);
+            let numbered = (0u8..).zip(values.into_iter().flatten());
+            numbered.for_each(|(number, value)| *value = number.into());
+        });
+        let all = |parameters: &Parameters| -> Vec<f32> {
+            parameters.iter().flat_map(|(_, parameter)| parameter.tensor().data().to_vec()).collect()
+        };
+        assert_eq!(all(&parameters), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+        assert_eq!(all(&before)[6..], [0.5, 0.5]);
+        assert!(parameters.iter().all(|(_, parameter)| parameter.tensor().is_tracked()));
+    }
+
+    #[test]
     fn a_doubled_name_is_refused() {
         let mut parameters = Parameters::default();
         parameters.insert("a", &Tensor::zeros(&[1])).unwrap();
@@ -344,6 +277,36 @@ mod tests {
         assert!(error.contains("tensor `head.weight` is missing (the file holds 2 tensors)"), "{error}");
         let error = file.tensor("encoder.weight", &[4, 2]).unwrap_err().to_string();
         assert!(error.contains("encoder.weight is [3, 2], this configuration needs [4, 2]"), "{error}");
+    }
+
+    #[test]
+    fn a_quantized_matrix_is_written_and_read() {
+        let (folder, _, mut parameters) = written();
+        let id = parameters.find("encoder.weight").unwrap();
+        parameters.quantize(id);
+        let path = folder.path().join("int8.safetensors");
+        parameters.write(&path).unwrap();
+        let file = TensorFile::read(&path).unwrap();
+        assert_eq!(file.names(), ["encoder.weight", "encoder.weight.scale", "head.bias"]);
+        let mut second = Parameters::default();
+        build(&mut ParameterBuilder::from_file(&mut second, &file)).unwrap();
+        assert!(second.get(id).is_quantized());
+        assert_eq!(second.get(id).data(), parameters.get(id).data());
+        let error = file.tensor("encoder.weight", &[2, 3]).unwrap_err().to_string();
+        assert!(error.contains("[3, 2]") && error.contains("[2, 3]"), "{error}");
+    }
+
+    #[test]
+    fn the_precision_of_matrices_survives_updates_and_detaching() {
+        let (_folder, _, mut parameters) = written();
+        parameters.set_precision(Precision::Bf16);
+        let id = parameters.find("encoder.weight").unwrap();
+        parameters.update(id, |values| values.fill(1.0));
+        assert_eq!(parameters.get(id).precision(), Precision::Bf16);
+        assert!(parameters.get(id).is_tracked());
+        let bias = parameters.find("head.bias").unwrap();
+        let detached = parameters.detached();
+        assert_eq!([id, bias].map(|id| detached.get(id).precision()), [Precision::Bf16, Precision::F32]);
     }
 
     #[test]

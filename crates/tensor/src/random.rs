@@ -3,11 +3,12 @@
 use ndarray_rand::rand::RngCore;
 use ndarray_rand::rand::rand_core::impls;
 
+use crate::lanes::vectorized;
 use crate::ops::dropout;
 use crate::{Result, Tensor};
 
 const ROUNDS: usize = 10;
-const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
+const MULTIPLIERS: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
 /// Which random numbers to draw: a seed, and a stream of it that is used for one purpose only.
@@ -25,32 +26,42 @@ impl RandomKey {
     /// Salmon et al., *Parallel Random Numbers: As Easy as 1, 2, 3*, SC 2011. The counter is (index, stream), low
     /// word first; the key is the seed.
     pub fn block(self, index: u64) -> [u32; 4] {
-        self.blocks::<1>(index).map(|[word]| word)
+        let [block] = self.blocks(index);
+        block
     }
 
     /// Numbers `4 · first_block …` of the stream, as many as `numbers` holds; the same that [`block`](Self::block)
     /// gives, drawn with the widest vector instructions that the processor has.
     pub fn fill(self, first_block: u64, numbers: &mut [u32]) {
-        pulp::Arch::new().dispatch(Fill { key: self, first_block, numbers });
+        fill(self, first_block, numbers);
     }
 
-    /// `N` neighbouring blocks at once: word w of block `first + i` is `result[w][i]`.
+    /// `N` neighbouring blocks at once, from block `first` on.
+    ///
+    /// Each word of a counter has the low half of a 64-bit lane to itself, which is where vector instructions multiply;
+    /// what a product leaves in the upper half is never read.
     #[inline(always)]
-    fn blocks<const N: usize>(self, first: u64) -> [[u32; N]; 4] {
-        let indices: [u64; N] = std::array::from_fn(|i| first.wrapping_add(i as u64));
-        let (mut c0, mut c1) = (indices.map(low), indices.map(high));
-        let (mut c2, mut c3) = ([low(self.stream); N], [high(self.stream); N]);
+    fn blocks<const N: usize>(self, first: u64) -> [[u32; 4]; N] {
+        const LOW: u64 = u32::MAX as u64;
+        let mut c0: [u64; N] = std::array::from_fn(|i| first.wrapping_add(i as u64));
+        let mut c1 = c0.map(|index| index >> 32);
+        let (mut c2, mut c3) = ([self.stream; N], [self.stream >> 32; N]);
         let mut key = [low(self.seed), high(self.seed)];
         for _ in 0..ROUNDS {
-            for (((c0, c1), c2), c3) in c0.iter_mut().zip(&mut c1).zip(&mut c2).zip(&mut c3) {
-                let first = u64::from(MULTIPLIERS[0]) * u64::from(*c0);
-                let second = u64::from(MULTIPLIERS[1]) * u64::from(*c2);
-                (*c0, *c1) = (high(second) ^ *c1 ^ key[0], low(second));
-                (*c2, *c3) = (high(first) ^ *c3 ^ key[1], low(first));
+            let [k0, k1] = key.map(u64::from);
+            for i in 0..N {
+                let product_0 = MULTIPLIERS[0] * (c0[i] & LOW);
+                let product_1 = MULTIPLIERS[1] * (c2[i] & LOW);
+                (c0[i], c1[i]) = (product_1 >> 32 ^ c1[i] ^ k0, product_1);
+                (c2[i], c3[i]) = (product_0 >> 32 ^ c3[i] ^ k1, product_0);
             }
             key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
         }
-        [c0, c1, c2, c3]
+        let mut numbers = [[0; 4]; N];
+        for i in 0..N {
+            numbers[i] = [low(c0[i]), low(c1[i]), low(c2[i]), low(c3[i])];
+        }
+        numbers
     }
 
     /// The stream of this seed that belongs to a name, so that what others draw does not move it.
@@ -71,23 +82,16 @@ const NAMED: u64 = 1 << 63;
 /// Blocks that are drawn at once: two of the widest vectors.
 const LANES: usize = 16;
 
-struct Fill<'a> {
-    key: RandomKey,
-    first_block: u64,
-    numbers: &'a mut [u32],
-}
-
-impl pulp::NullaryFnOnce for Fill<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let firsts = (self.first_block..).step_by(LANES);
-        for (first, numbers) in firsts.zip(self.numbers.chunks_mut(4 * LANES)) {
-            let words = self.key.blocks::<LANES>(first);
-            for (i, block) in numbers.chunks_mut(4).enumerate() {
-                block.iter_mut().zip(&words).for_each(|(number, word)| *number = word[i]);
-            }
+vectorized! {
+    fn fill(key: RandomKey, first_block: u64, numbers: &mut [u32]) {
+        let (whole, rest) = numbers.as_chunks_mut::<{ 4 * LANES }>();
+        let mut first = first_block;
+        for numbers in whole {
+            numbers.copy_from_slice(key.blocks::<LANES>(first).as_flattened());
+            first = first.wrapping_add(LANES as u64);
+        }
+        if !rest.is_empty() {
+            rest.copy_from_slice(&key.blocks::<LANES>(first).as_flattened()[..rest.len()]);
         }
     }
 }

@@ -13,8 +13,6 @@ const BLOCKS: usize = 8;
 const COLUMN_STEP: usize = 32;
 /// Columns that a block has at least.
 const FEWEST_COLUMNS: usize = 64;
-/// Rows that a block has at least: the right side may be packed anew for every block of rows.
-const FEWEST_ROWS: usize = 96;
 /// Rows of a block are a multiple of these: the packed kernel takes so many at a time.
 const ROW_STEP: usize = 12;
 
@@ -28,14 +26,14 @@ pub(super) struct Blocks {
 
 impl Blocks {
     /// Cut by columns first, so that each part of the right side is read by one block; what is tall and narrow is cut
-    /// by rows too.
-    pub(super) fn new(rows: usize, inner: usize, columns: usize) -> Self {
+    /// by rows too, `fewest_rows` or more a block.
+    pub(super) fn new(rows: usize, inner: usize, columns: usize, fewest_rows: usize) -> Self {
         if rows * inner * columns < SMALL_PRODUCT {
             return Self { rows, columns, block_rows: rows, block_columns: columns };
         }
         let block_columns = columns.div_ceil(BLOCKS).next_multiple_of(COLUMN_STEP).max(FEWEST_COLUMNS);
         let by_rows = (BLOCKS / columns.div_ceil(block_columns)).max(1);
-        let block_rows = rows.div_ceil(by_rows).max(FEWEST_ROWS).next_multiple_of(ROW_STEP);
+        let block_rows = rows.div_ceil(by_rows).max(fewest_rows).next_multiple_of(ROW_STEP);
         Self { rows, columns, block_rows, block_columns }
     }
 
@@ -114,9 +112,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn blocks_cover_every_place_once(rows in 1usize..700, inner in 1usize..2000, columns in 1usize..700) {
+        fn blocks_cover_every_place_once(rows in 1usize..700, inner in 1usize..2000, columns in 1usize..700, fewest_rows in 1usize..400) {
             let counts = Mutex::new(vec![0u8; rows * columns]);
-            Blocks::new(rows, inner, columns).for_each(|rows, block_columns| {
+            Blocks::new(rows, inner, columns, fewest_rows).for_each(|rows, block_columns| {
                 let mut counts = counts.lock().unwrap();
                 for row in rows {
                     let part = &mut counts[row * columns..][block_columns.clone()];

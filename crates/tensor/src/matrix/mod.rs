@@ -2,10 +2,22 @@
 //!
 //! Blocks depend on the shape alone, so every value is summed in the same order at any thread count.
 
+mod bf16;
 mod blocks;
+mod int8;
+mod kernel;
 
+pub(crate) use bf16::{Bf16Right, product_bf16_then};
 use blocks::Blocks;
 pub(crate) use blocks::RowParts;
+
+use crate::Precision;
+pub(crate) use int8::{Int8Matrix, Int8Right, product_int8_then};
+
+/// Rows that a block has at least.
+const FEWEST_ROWS: usize = 96;
+/// The same where the right side is read transposed: `gemm` packs it anew for every block of rows.
+const FEWEST_ROWS_OF_TRANSPOSED: usize = 384;
 
 /// A matrix to be read: values, and whether to read it transposed.
 #[derive(Clone, Copy)]
@@ -27,6 +39,21 @@ impl<'a> Matrix<'a> {
         Self { values: self.values, row_stride: self.column_stride, column_stride: self.row_stride }
     }
 
+    /// Whether the values of a row, rather than of a column, lie side by side.
+    fn is_row_major(&self) -> bool {
+        self.column_stride == 1
+    }
+
+    /// Values that lie side by side: the first of a row, or of a column where the matrix is read transposed.
+    fn line(&self, index: usize, length: usize) -> &'a [f32] {
+        let stride = if self.is_row_major() { self.row_stride } else { self.column_stride };
+        &self.values[index * stride..index * stride + length]
+    }
+
+    fn at(&self, row: usize, column: usize) -> f32 {
+        self.values[row * self.row_stride + column * self.column_stride]
+    }
+
     fn covers(&self, rows: usize, columns: usize) -> bool {
         rows == 0
             || columns == 0
@@ -39,7 +66,24 @@ pub(crate) fn product(result: &mut [f32], left: Matrix<'_>, right: Matrix<'_>, i
     product_then(result, left, right, inner, columns, |_, _, _| {});
 }
 
-/// The same, and then `finish(row, first column, values)` for each part of a row of the result, each value once, while
+/// The same in either precision.
+pub(crate) fn product_in(
+    precision: Precision,
+    result: &mut [f32],
+    left: Matrix<'_>,
+    right: Matrix<'_>,
+    inner: usize,
+    columns: usize,
+) {
+    match precision {
+        Precision::F32 => product(result, left, right, inner, columns),
+        Precision::Bf16 => {
+            product_bf16_then(result, left, &Bf16Right::new(right, inner, columns), |_, _, _| {});
+        }
+    }
+}
+
+/// The same in f32, and then `finish(row, first column, values)` for each part of a row of the result, each value once, while
 /// it is still near.
 pub(crate) fn product_then(
     result: &mut [f32],
@@ -58,7 +102,8 @@ pub(crate) fn product_then(
         "an operation asked for a product beyond its inputs"
     );
     let result = RowParts::new(result, columns);
-    Blocks::new(rows, inner, columns).for_each(|rows, columns| {
+    let fewest_rows = if right.is_row_major() { FEWEST_ROWS } else { FEWEST_ROWS_OF_TRANSPOSED };
+    Blocks::new(rows, inner, columns, fewest_rows).for_each(|rows, columns| {
         // SAFETY: both sides cover their shapes, and the blocks of the result are disjoint.
         unsafe {
             gemm::gemm(
@@ -98,8 +143,7 @@ mod tests {
 
     /// The textbook triple loop in f64.
     fn reference(left: Matrix<'_>, right: Matrix<'_>, rows: usize, inner: usize, columns: usize) -> Vec<f32> {
-        let at =
-            |m: Matrix<'_>, i: usize, j: usize| f64::from(m.values[i * m.row_stride + j * m.column_stride]);
+        let at = |m: Matrix<'_>, i: usize, j: usize| f64::from(m.at(i, j));
         let value = |i, j| (0..inner).map(|k| at(left, i, k) * at(right, k, j)).sum::<f64>() as f32;
         (0..rows * columns).map(|i| value(i / columns, i % columns)).collect()
     }

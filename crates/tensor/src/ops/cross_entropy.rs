@@ -14,9 +14,11 @@
 //!
 //! Label smoothing: Szegedy et al., *Rethinking the Inception Architecture*, CVPR 2016.
 
-use super::softmax::softmax_in_place;
-use crate::parallel::for_each_row_keeping;
-use crate::{Buffer, Error, Gradient, Ids, Operation, Result, Tensor, ops::scale};
+use super::softmax::exponentials_of_rows;
+use crate::lanes::vectorized;
+use crate::ops::scale;
+use crate::parallel::{for_each_part, row_blocks};
+use crate::{Buffer, Error, Gradient, Ids, Operation, Result, Tensor, lanes, memory};
 
 /// The target of a row that has none: it adds nothing to the loss and nothing to its average.
 pub const IGNORED: u32 = u32::MAX;
@@ -54,16 +56,21 @@ pub fn cross_entropy(logits: &Tensor, targets: &Ids, options: &CrossEntropy) -> 
 
     let total_weight: f64 = targets.as_slice().iter().map(|&target| f64::from(options.weight(target))).sum();
     let share = if total_weight > 0.0 { (1.0 / total_weight) as f32 } else { 0.0 };
-    let mut unit_gradient = vec![0.0; rows * classes];
-    let mut losses = vec![[0.0]; rows];
-    for_each_row_keeping(&mut unit_gradient, classes, &mut losses, |row, gradient, loss| {
-        let target = targets.as_slice()[row];
-        if target != IGNORED {
-            *loss = [options.loss_and_gradient(logits.row(row), target as usize, gradient)];
-            gradient.iter_mut().for_each(|value| *value *= share);
-        }
-    });
-    let loss = losses.iter().map(|&[loss]| f64::from(loss)).sum::<f64>() * f64::from(share);
+    let mut unit_gradient = memory::overwritable(rows * classes);
+    let mut losses = vec![0.0; rows];
+    let lengths = |rows| [rows * classes, rows];
+    for_each_part(
+        [&mut unit_gradient, &mut losses],
+        row_blocks(rows, classes),
+        lengths,
+        |_, rows, results| {
+            let [gradient, losses] = results;
+            let logits = &logits.data()[rows.start * classes..rows.end * classes];
+            let targets = &targets.as_slice()[rows];
+            losses_and_gradients(options, share, logits, targets, gradient, losses);
+        },
+    );
+    let loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() * f64::from(share);
     let unit_gradient = Tensor::new(unit_gradient, logits.shape())?;
     Ok(Buffer::new(vec![loss as f32], &[])?.recorded(MeanLoss { logits: logits.clone(), unit_gradient }))
 }
@@ -112,27 +119,58 @@ impl CrossEntropy {
             None => 1.0,
         }
     }
+}
 
-    /// Σ_c −q_c log p_c of one row; its derivative by the logits goes to `gradient`.
-    fn loss_and_gradient(&self, logits: &[f32], target: usize, gradient: &mut [f32]) -> f32 {
+vectorized! {
+    /// Σ_c −q_c log p_c of some rows, and its derivatives by the logits, times `share`.
+    fn losses_and_gradients(
+        options: &CrossEntropy,
+        share: f32,
+        logits: &[f32],
+        targets: &[u32],
+        gradient: &mut [f32],
+        losses: &mut [f32],
+    ) {
+        let classes = (logits.len() / targets.len().max(1)).max(1);
         gradient.copy_from_slice(logits);
-        let (max, sum) = softmax_in_place(gradient);
+        exponentials_of_rows(gradient, classes, |row, max| losses[row] = max);
+        let rows = gradient.chunks_exact_mut(classes).zip(logits.chunks_exact(classes));
+        for ((gradient, logits), (&target, loss)) in rows.zip(targets.iter().zip(losses)) {
+            if target == IGNORED {
+                gradient.fill(0.0);
+                *loss = 0.0;
+            } else {
+                *loss = options.of_row(share, logits, target as usize, *loss, gradient);
+            }
+        }
+    }
+}
+
+impl CrossEntropy {
+    /// Σ_c −q_c log p_c of one row; `gradient` holds exp(logit − max) of it, and then its derivatives times `share`.
+    #[inline(always)]
+    fn of_row(&self, share: f32, logits: &[f32], target: usize, max: f32, gradient: &mut [f32]) -> f32 {
+        let sum = lanes::sum(gradient, |value| value);
         let log_sum = sum.ln();
         let q_of_target = (1.0 - self.label_smoothing) * self.weight(target as u32);
         let mut loss = q_of_target * (log_sum - (logits[target] - max));
         let mut total_q = q_of_target;
         // Without smoothing the other classes have no part, not even 0 · ∞ of a logit of −∞.
         let smooth = self.label_smoothing / logits.len() as f32;
+        let q_of_all = |class: usize| smooth * self.weight(class as u32);
         if smooth > 0.0 {
             for (class, logit) in logits.iter().enumerate() {
-                let q = smooth * self.weight(class as u32);
-                loss += q * (log_sum - (logit - max));
-                total_q += q;
+                loss += q_of_all(class) * (log_sum - (logit - max));
+                total_q += q_of_all(class);
             }
         }
-        for (class, value) in gradient.iter_mut().enumerate() {
-            let q = if class == target { q_of_target } else { 0.0 };
-            *value = *value * total_q - q - smooth * self.weight(class as u32);
+        let factor = share * total_q / sum;
+        gradient.iter_mut().for_each(|value| *value *= factor);
+        gradient[target] -= share * q_of_target;
+        if smooth > 0.0 {
+            for (class, value) in gradient.iter_mut().enumerate() {
+                *value -= share * q_of_all(class);
+            }
         }
         loss
     }
@@ -154,7 +192,9 @@ impl Operation for MeanLoss {
     }
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        Ok(vec![Some(scale(&self.unit_gradient, gradient.item()?)?.into())])
+        let factor = gradient.item()?;
+        let dx = if factor == 1.0 { self.unit_gradient.clone() } else { scale(&self.unit_gradient, factor)? };
+        Ok(vec![Some(dx.into())])
     }
 }
 

@@ -10,43 +10,82 @@
 //!
 //! Srivastava et al., *Dropout*, JMLR 2014.
 
+use crate::lanes::vectorized;
 use crate::parallel::for_each_row_block;
-use crate::{Buffer, Error, Gradient, Operation, RandomKey, Result, Tensor};
-
-/// Random numbers drawn at a time, a multiple of 4.
-const DRAWN_AT_ONCE: usize = 256;
+use crate::{Buffer, Error, Gradient, Operation, RandomKey, Result, Tensor, memory};
 
 /// x with each value dropped with `probability`, drawn from `key`'s stream; of x's shape.
 ///
 /// # Errors
 /// `probability` is not in [0, 1).
 pub fn dropout(x: &Tensor, probability: f32, key: RandomKey) -> Result<Tensor> {
-    if !(0.0..1.0).contains(&probability) {
-        return Err(Error::shape(
-            "dropout",
-            format!("the probability must lie in [0, 1); found {probability}"),
-        ));
-    }
-    let y = masked(x.data(), probability, key);
-    Ok(Buffer::new(y, x.shape())?.recorded(Dropout { x: x.clone(), probability, key }))
+    let mask = Mask::new("dropout", probability, key)?;
+    Ok(Buffer::new(mask.of(x), x.shape())?.recorded(Dropout { x: x.clone(), mask }))
 }
 
-fn masked(x: &[f32], probability: f32, key: RandomKey) -> Vec<f32> {
-    let mut y = vec![0.0; x.len()];
-    for_each_row_block(&mut y, DRAWN_AT_ONCE, |first, values| {
-        let x = &x[first * DRAWN_AT_ONCE..];
-        let mut random = [0; DRAWN_AT_ONCE];
-        for (i, (y, x)) in values.chunks_mut(DRAWN_AT_ONCE).zip(x.chunks(DRAWN_AT_ONCE)).enumerate() {
-            let random = &mut random[..x.len()];
-            key.fill(((first + i) * DRAWN_AT_ONCE / 4) as u64, random);
-            y.copy_from_slice(x);
-            drop_values(y, random, probability);
+/// Which values of a tensor are dropped.
+#[derive(Clone, Copy)]
+pub(super) struct Mask {
+    probability: f32,
+    key: RandomKey,
+}
+
+/// Random numbers drawn at a time, a multiple of 4.
+const DRAWN_AT_ONCE: usize = 256;
+
+impl Mask {
+    fn new(operation: &'static str, probability: f32, key: RandomKey) -> Result<Self> {
+        if (0.0..1.0).contains(&probability) {
+            return Ok(Self { probability, key });
         }
-    });
-    y
+        let message = format!("the probability must lie in [0, 1); found {probability}");
+        Err(Error::shape(operation, message))
+    }
+
+    /// What an operation with dropout inside is asked for; `None` where nothing is dropped.
+    pub(super) fn inside(operation: &'static str, dropout: Option<(f32, RandomKey)>) -> Result<Option<Self>> {
+        let mask = dropout.map(|(probability, key)| Self::new(operation, probability, key)).transpose()?;
+        Ok(mask.filter(|mask| mask.probability > 0.0))
+    }
+
+    /// m ⊙ x / (1 − p) of a whole tensor.
+    pub(super) fn of(self, x: &Tensor) -> Vec<f32> {
+        let mut y = memory::overwritable(x.len());
+        for_each_row_block(&mut y, 1, |first, y| {
+            masked(self, first, &x.data()[first..first + y.len()], y);
+        });
+        y
+    }
+
+    /// Drops of the values `first …` of a tensor.
+    #[inline(always)]
+    pub(super) fn apply(self, first: usize, values: &mut [f32]) {
+        let mut random = [0; DRAWN_AT_ONCE];
+        let (mut first, mut rest) = (first, values);
+        while !rest.is_empty() {
+            // Numbers come in blocks of 4.
+            let before = first % 4;
+            let count = rest.len().min(DRAWN_AT_ONCE - before);
+            let (values, others) = rest.split_at_mut(count);
+            self.key.fill((first / 4) as u64, &mut random[..before + count]);
+            drop_values(values, &random[before..before + count], self.probability);
+            (first, rest) = (first + count, others);
+        }
+    }
+}
+
+vectorized! {
+    /// y = m ⊙ x / (1 − p), of the values `first …` of a tensor.
+    pub(super) fn masked(mask: Mask, first: usize, x: &[f32], y: &mut [f32]) {
+        for (i, (y, x)) in y.chunks_mut(DRAWN_AT_ONCE).zip(x.chunks(DRAWN_AT_ONCE)).enumerate() {
+            y.copy_from_slice(x);
+            mask.apply(first + i * DRAWN_AT_ONCE, y);
+        }
+    }
 }
 
 /// Sets each value to 0 whose number is below p · 2³², and divides the others by 1 − p.
+#[inline(always)]
 pub(super) fn drop_values(values: &mut [f32], random: &[u32], probability: f32) {
     let threshold = (f64::from(probability) * f64::from(u32::MAX)) as u32;
     let growth = 1.0 / (1.0 - probability);
@@ -57,8 +96,7 @@ pub(super) fn drop_values(values: &mut [f32], random: &[u32], probability: f32) 
 
 struct Dropout {
     x: Tensor,
-    probability: f32,
-    key: RandomKey,
+    mask: Mask,
 }
 
 impl Operation for Dropout {
@@ -71,8 +109,7 @@ impl Operation for Dropout {
     }
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        let dx = masked(gradient.data(), self.probability, self.key);
-        Ok(vec![Some(Tensor::new(dx, self.x.shape())?.into())])
+        Ok(vec![Some(Tensor::new(self.mask.of(gradient), self.x.shape())?.into())])
     }
 }
 

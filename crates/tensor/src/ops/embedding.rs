@@ -1,15 +1,15 @@
-//! Embedding: the rows of a table that ids name, with a gradient of only those rows.
+//! Embedding: the rows of tables that ids name, summed, with a gradient of only those rows.
 //!
 //! ```text
-//! table E [rows, width]   ids [n]   →   Y [n, width]
-//! Y_p = E_{id_p}                        dE_r = Σ_{p : id_p = r} dY_p
+//! tables E^t [rows_t, width]   ids^t [n · k_t], k_t a row of Y   →   Y [n, width]
+//! Y_p = Σ_t Σ_{i < k_t} E^t_{id^t_{p k_t + i}}                     dE^t_r = Σ_{p, i : id^t_{p k_t + i} = r} dY_p
 //! ```
 //!
 //! Kept for the backward: the ids.
 
-use crate::ops::gather_rows::copy_rows;
+use crate::lanes::{add_scaled, vectorized};
 use crate::parallel::for_each_row_block;
-use crate::{Buffer, Error, Gradient, Ids, Operation, Result, RowGradient, Tensor};
+use crate::{Buffer, Error, Gradient, Ids, Operation, Result, RowGradient, Tensor, memory};
 
 /// The rows of `table` `[rows, width]` that `ids` name, `[ids, width]`. The gradient is a [`Gradient::Rows`]: a batch
 /// names few of the rows of a vocabulary.
@@ -24,20 +24,77 @@ use crate::{Buffer, Error, Gradient, Ids, Operation, Result, RowGradient, Tensor
 /// # Ok::<(), polytask_tensor::Error>(())
 /// ```
 pub fn embedding(table: &Tensor, ids: &Ids) -> Result<Tensor> {
-    let &[rows, width] = table.shape() else {
-        return Err(Error::shape(
-            "embedding",
-            format!("the table must be [rows, width]; found {:?}", table.shape()),
-        ));
-    };
-    ids.check_below(rows, "embedding")?;
-    let y = Buffer::new(copy_rows(table, ids), &[ids.len(), width])?;
-    Ok(y.recorded(Embedding { table: table.clone(), ids: ids.clone() }))
+    embedding_sum(&[(table, ids)], ids.len())
+}
+
+/// Each of `rows` rows the sum of rows of several tables of one width, `[rows, width]`. Each table comes with its ids,
+/// as many for each row of the result, one row after another. The gradients are [`Gradient::Rows`].
+///
+/// # Errors
+/// There is no table, a table is no matrix or has another width than the first, its ids are no multiple of the rows, or
+/// an id is not below its number of rows.
+///
+/// ```
+/// # use polytask_tensor::{Ids, Tensor, ops::embedding_sum};
+/// let words = Tensor::new(vec![0.0, 1.0, 2.0], &[3, 1])?;
+/// let features = Tensor::new(vec![0.1, 0.2], &[2, 1])?;
+/// let (word, two_features) = (Ids::from(vec![2, 0]), Ids::from(vec![0, 1, 1, 1]));
+/// assert_eq!(embedding_sum(&[(&words, &word), (&features, &two_features)], 2)?.data(), [2.3, 0.4]);
+/// # Ok::<(), polytask_tensor::Error>(())
+/// ```
+pub fn embedding_sum(tables: &[(&Tensor, &Ids)], rows: usize) -> Result<Tensor> {
+    let width = check(tables, rows)?;
+    let mut y = memory::overwritable(rows * width);
+    for_each_row_block(&mut y, width, |first, block| {
+        block.fill(0.0);
+        for (table, ids) in tables {
+            let a_row = ids.len() / rows.max(1);
+            add_rows(table.data(), &ids.as_slice()[first * a_row..], a_row, width, block);
+        }
+    });
+    let tables = tables.iter().map(|&(table, ids)| (table.clone(), ids.clone())).collect();
+    Ok(Buffer::new(y, &[rows, width])?.recorded(Embedding { tables, rows }))
+}
+
+/// The width.
+fn check(tables: &[(&Tensor, &Ids)], rows: usize) -> Result<usize> {
+    let refuse = |message| Err(Error::shape("embedding", message));
+    let Some((first, _)) = tables.first() else { return refuse("needs at least one table".to_string()) };
+    let (_, width) = first.rows_columns();
+    for (table, ids) in tables {
+        let &[table_rows, columns] = table.shape() else {
+            return refuse(format!("the table must be [rows, width]; found {:?}", table.shape()));
+        };
+        if columns != width {
+            return refuse(format!(
+                "the first table is {width} wide, so all must be; found {:?}",
+                table.shape()
+            ));
+        }
+        if !ids.len().is_multiple_of(rows) {
+            return refuse(format!("{} ids cannot be shared out evenly to {rows} rows", ids.len()));
+        }
+        ids.check_below(table_rows, "embedding")?;
+    }
+    Ok(width)
+}
+
+vectorized! {
+    /// Adds to each row the rows of the table that its ids name.
+    fn add_rows(table: &[f32], ids: &[u32], a_row: usize, width: usize, rows: &mut [f32]) {
+        for (row, ids) in rows.chunks_exact_mut(width).zip(ids.chunks_exact(a_row.max(1))) {
+            for &id in ids {
+                let start = id as usize * width;
+                add_scaled(row, 1.0, &table[start..start + width]);
+            }
+        }
+    }
 }
 
 struct Embedding {
-    table: Tensor,
-    ids: Ids,
+    tables: Vec<(Tensor, Ids)>,
+    /// The rows of the result.
+    rows: usize,
 }
 
 impl Operation for Embedding {
@@ -46,42 +103,59 @@ impl Operation for Embedding {
     }
 
     fn inputs(&self) -> Vec<&Tensor> {
-        vec![&self.table]
+        self.tables.iter().map(|(table, _)| table).collect()
     }
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        let (total_rows, _) = self.table.rows_columns();
-        Ok(vec![Some(Gradient::Rows(sum_by_row(&self.ids, gradient, total_rows)?))])
+        let of_table = |(table, ids): &(Tensor, Ids)| {
+            if !table.is_tracked() {
+                return Ok(None);
+            }
+            let a_row = ids.len() / self.rows.max(1);
+            Ok(Some(Gradient::Rows(sum_by_id(ids, a_row, gradient, table.rows_columns().0)?)))
+        };
+        self.tables.iter().map(of_table).collect()
     }
 }
 
-/// For each id that occurs, the sum of the gradient's rows at its positions, from the first to the last.
-pub(super) fn sum_by_row(ids: &Ids, gradient: &Tensor, total_rows: usize) -> Result<RowGradient> {
-    // An id in the high word, its position in the low one: sorting brings equal ids together, their positions in order.
-    let mut order: Vec<u64> =
-        ids.as_slice().iter().zip(0u64..).map(|(&id, p)| u64::from(id) << 32 | p).collect();
+/// For each id that occurs, the sum of the gradient's rows at its positions, from the first to the last; a row of the
+/// gradient is that of `a_row` ids.
+fn sum_by_id(ids: &Ids, a_row: usize, gradient: &Tensor, total_rows: usize) -> Result<RowGradient> {
+    // An id in the high word, its row in the low one: sorting brings equal ids together, their rows in order.
+    let places =
+        ids.as_slice().iter().zip(0..).map(|(&id, place)| (u64::from(id) << 32) | (place / a_row as u64));
+    let mut order: Vec<u64> = places.collect();
     order.sort_unstable();
     let id = |entry: &u64| (entry >> 32) as u32;
-    let positions: Vec<&[u64]> = order.chunk_by(|a, b| id(a) == id(b)).collect();
-    let rows: Vec<u32> = positions.iter().map(|entries| id(&entries[0])).collect();
+    let uses: Vec<&[u64]> = order.chunk_by(|a, b| id(a) == id(b)).collect();
+    let rows: Vec<u32> = uses.iter().map(|entries| id(&entries[0])).collect();
 
     let (_, width) = gradient.rows_columns();
-    let mut values = vec![0.0; rows.len() * width];
+    let mut values = memory::overwritable(rows.len() * width);
     for_each_row_block(&mut values, width, |first, block| {
-        for (sum, entries) in block.chunks_exact_mut(width).zip(&positions[first..]) {
-            for &entry in *entries {
-                let row = gradient.row(entry as u32 as usize);
-                sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-            }
-        }
+        add_uses(gradient.data(), &uses[first..], width, block)
     });
     let values = Tensor::new(values, &[rows.len(), width])?;
     Ok(RowGradient { rows, values, total_rows })
 }
 
+vectorized! {
+    /// In each row the sum of the gradient's rows that the low words of its entries name.
+    fn add_uses(gradient: &[f32], uses: &[&[u64]], width: usize, rows: &mut [f32]) {
+        for (sum, entries) in rows.chunks_exact_mut(width).zip(uses) {
+            sum.fill(0.0);
+            for &entry in *entries {
+                let start = entry as u32 as usize * width;
+                add_scaled(sum, 1.0, &gradient[start..start + width]);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::add;
     use crate::testing::{assert_same_on_threads, check_gradients, sample};
 
     #[test]
@@ -90,6 +164,30 @@ mod tests {
             let ids = Ids::from(ids);
             check_gradients(&[sample(&[rows, width], 1)], |t| embedding(&t[0], &ids));
         }
+        let (words, features) = (Ids::from(vec![1, 0, 1]), Ids::from(vec![0, 3, 2, 2, 1, 0]));
+        check_gradients(&[sample(&[2, 3], 1), sample(&[4, 3], 2)], |t| {
+            embedding_sum(&[(&t[0], &words), (&t[1], &features)], 3)
+        });
+    }
+
+    /// The rows of one table after another, as `add` would take them.
+    #[test]
+    fn the_sum_is_that_of_the_tables_alone() {
+        let [words, places] = [sample(&[5, 33], 1), sample(&[3, 33], 2)];
+        let [word, place] = [Ids::from(vec![4, 0, 4, 1]), Ids::from(vec![0, 1, 2, 0])];
+        let sum = embedding_sum(&[(&words, &word), (&places, &place)], 4).unwrap();
+        let parts = add(&embedding(&words, &word).unwrap(), &embedding(&places, &place).unwrap()).unwrap();
+        assert_eq!(sum.data(), parts.data());
+    }
+
+    #[test]
+    fn a_constant_table_needs_no_gradient() {
+        let (words, places) = (sample(&[3, 2], 1).leaf(), sample(&[3, 2], 2));
+        let ids = Ids::from(vec![2, 0]);
+        let y = embedding_sum(&[(&words, &ids), (&places, &ids)], 2).unwrap();
+        let gradients = y.backward_from(Tensor::full(&[2, 2], 1.0)).unwrap();
+        assert_eq!(gradients.get(&words).unwrap().to_dense().data(), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
+        assert!(gradients.get(&places).is_none());
     }
 
     #[test]
@@ -118,6 +216,13 @@ mod tests {
         assert_eq!(error, "embedding: id 3 at position 1 is not below 3");
         let error = embedding(&Tensor::zeros(&[3]), &Ids::from(vec![0])).unwrap_err().to_string();
         assert_eq!(error, "embedding: the table must be [rows, width]; found [3]");
+        let (two, three, ids) = (Tensor::zeros(&[3, 2]), Tensor::zeros(&[3, 3]), Ids::from(vec![0, 1]));
+        let error = |tables: &[(&Tensor, &Ids)], rows| embedding_sum(tables, rows).unwrap_err().to_string();
+        let found = error(&[(&two, &ids), (&three, &ids)], 2);
+        assert_eq!(found, "embedding: the first table is 2 wide, so all must be; found [3, 3]");
+        let found = error(&[(&two, &ids)], 3);
+        assert_eq!(found, "embedding: 2 ids cannot be shared out evenly to 3 rows");
+        assert_eq!(error(&[], 3), "embedding: needs at least one table");
     }
 
     #[test]

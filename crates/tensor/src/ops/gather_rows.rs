@@ -7,9 +7,9 @@
 //!
 //! Kept for the backward: the indices.
 
-use crate::ops::embedding::sum_by_row;
+use crate::lanes::add_scaled;
 use crate::parallel::for_each_row_block;
-use crate::{Buffer, Gradient, Ids, Operation, Result, Tensor};
+use crate::{Buffer, Gradient, Ids, Operation, Result, Tensor, memory};
 
 /// The rows of `a` `[rows, columns]` that `indices` name, in their order: `[indices, columns]`.
 ///
@@ -18,20 +18,15 @@ use crate::{Buffer, Gradient, Ids, Operation, Result, Tensor};
 pub fn gather_rows(a: &Tensor, indices: &Ids) -> Result<Tensor> {
     let (rows, columns) = a.rows_columns();
     indices.check_below(rows, "gather_rows")?;
-    let y = Buffer::new(copy_rows(a, indices), &[indices.len(), columns])?;
-    Ok(y.recorded(GatherRows { a: a.clone(), indices: indices.clone() }))
-}
-
-/// The rows named, one after another; the indices must have been checked.
-pub(super) fn copy_rows(a: &Tensor, indices: &Ids) -> Vec<f32> {
-    let (_, columns) = a.rows_columns();
-    let mut y = vec![0.0; indices.len() * columns];
+    let mut y = memory::overwritable(indices.len() * columns);
     for_each_row_block(&mut y, columns, |first, block| {
         for (row, &index) in block.chunks_exact_mut(columns).zip(&indices.as_slice()[first..]) {
-            row.copy_from_slice(a.row(index as usize));
+            let start = index as usize * columns;
+            row.copy_from_slice(&a.data()[start..start + columns]);
         }
     });
-    y
+    let y = Buffer::new(y, &[indices.len(), columns])?;
+    Ok(y.recorded(GatherRows { a: a.clone(), indices: indices.clone() }))
 }
 
 struct GatherRows {
@@ -49,9 +44,14 @@ impl Operation for GatherRows {
     }
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        let (rows, _) = self.a.rows_columns();
-        let dense = Gradient::Rows(sum_by_row(&self.indices, gradient, rows)?).to_dense();
-        Ok(vec![Some(dense.constant_view(0, self.a.shape()).into())])
+        let (_, columns) = self.a.rows_columns();
+        let mut da = memory::zeros(self.a.len());
+        for (&index, row) in self.indices.as_slice().iter().zip(gradient.data().chunks_exact(columns.max(1)))
+        {
+            let start = index as usize * columns;
+            add_scaled(&mut da[start..start + columns], 1.0, row);
+        }
+        Ok(vec![Some(Tensor::new(da, self.a.shape())?.into())])
     }
 }
 

@@ -14,8 +14,10 @@
 //!
 //! Ba, Kiros and Hinton, *Layer Normalization*, 2016.
 
-use crate::parallel::{for_each_row_block, for_each_row_keeping, sum_over_rows};
-use crate::{Buffer, Error, Gradient, Operation, Result, Tensor, lanes};
+use super::dropout::{self, Mask};
+use crate::lanes::vectorized;
+use crate::parallel::{for_each_part, row_blocks, sum_of_blocks};
+use crate::{Buffer, Error, Gradient, Operation, Result, Tensor, lanes, memory};
 
 /// The rows of x, normalised, times `gain` `[width]` plus `bias` `[width]`; of x's shape. `epsilon` is added to the
 /// variance.
@@ -23,44 +25,141 @@ use crate::{Buffer, Error, Gradient, Operation, Result, Tensor, lanes};
 /// # Errors
 /// `gain` or `bias` has another width than x, or `epsilon` is not positive.
 pub fn layer_norm(x: &Tensor, gain: &Tensor, bias: &Tensor, epsilon: f32) -> Result<Tensor> {
+    let norm = Norm::new("layer_norm", x, gain, bias, epsilon)?;
     let (rows, width) = x.rows_columns();
-    for (name, parameter) in [("gain", gain), ("bias", bias)] {
-        if parameter.shape() != [width] {
-            let found = parameter.shape();
-            let message = format!("x is {:?}, so {name} must be [{width}]; found {found:?}", x.shape());
-            return Err(Error::shape("layer_norm", message));
-        }
-    }
-    if !(epsilon > 0.0 && epsilon.is_finite()) {
-        return Err(Error::shape("layer_norm", format!("epsilon must be above 0; found {epsilon}")));
-    }
-    let mut y = vec![0.0; rows * width];
-    let mut statistics = vec![[0.0; 2]; rows];
-    for_each_row_keeping(&mut y, width, &mut statistics, |row, y, kept| {
-        let x = x.row(row);
-        let (mean, inverse_deviation) = mean_and_inverse_deviation(x, epsilon);
-        for (((y, x), gain), bias) in y.iter_mut().zip(x).zip(gain.data()).zip(bias.data()) {
-            *y = (x - mean) * inverse_deviation * gain + bias;
-        }
-        *kept = [mean, inverse_deviation];
+    let mut y = memory::overwritable(x.len());
+    let mut statistics = vec![0.0; 2 * rows];
+    let lengths = |rows| [rows * width, 2 * rows];
+    for_each_part([&mut y, &mut statistics], row_blocks(rows, width), lengths, |_, rows, [y, statistics]| {
+        normalise(&norm, &x.data()[rows.start * width..rows.end * width], y, statistics);
     });
-    let operation = LayerNorm { x: x.clone(), gain: gain.clone(), bias: bias.clone(), statistics };
-    Ok(Buffer::new(y, x.shape())?.recorded(operation))
+    Ok(Buffer::new(y, x.shape())?.recorded(LayerNorm { x: x.clone(), norm, statistics }))
 }
 
-fn mean_and_inverse_deviation(x: &[f32], epsilon: f32) -> (f32, f32) {
+vectorized! {
+    /// Y, and μ and 1/σ of each row.
+    fn normalise(norm: &Norm, x: &[f32], y: &mut [f32], statistics: &mut [f32]) {
+        let (gain, bias) = (norm.gain.data(), norm.bias.data());
+        let width = gain.len().max(1);
+        let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width));
+        for ((x, y), kept) in rows.zip(statistics.as_chunks_mut().0) {
+            *kept = normalise_row(x, gain, bias, norm.epsilon, y);
+        }
+    }
+}
+
+/// One row to y; returns its μ and 1/σ.
+#[inline(always)]
+pub(super) fn normalise_row(x: &[f32], gain: &[f32], bias: &[f32], epsilon: f32, y: &mut [f32]) -> [f32; 2] {
     let width = x.len() as f32;
     let mean = lanes::sum(x, |x| x) / width;
     let variance = lanes::sum(x, |x| (x - mean) * (x - mean)) / width;
-    (mean, 1.0 / (variance + epsilon).sqrt())
+    let inverse_deviation = 1.0 / (variance + epsilon).sqrt();
+    for ((y, x), (gain, bias)) in y.iter_mut().zip(x).zip(gain.iter().zip(bias)) {
+        *y = (x - mean) * inverse_deviation * gain + bias;
+    }
+    [mean, inverse_deviation]
+}
+
+/// What each row is stretched and shifted by.
+pub(super) struct Norm {
+    pub(super) gain: Tensor,
+    pub(super) bias: Tensor,
+    pub(super) epsilon: f32,
+}
+
+impl Norm {
+    pub(super) fn new(
+        operation: &'static str,
+        x: &Tensor,
+        gain: &Tensor,
+        bias: &Tensor,
+        epsilon: f32,
+    ) -> Result<Self> {
+        let (_, width) = x.rows_columns();
+        for (name, parameter) in [("gain", gain), ("bias", bias)] {
+            if parameter.shape() != [width] {
+                let found = parameter.shape();
+                let message = format!("x is {:?}, so {name} must be [{width}]; found {found:?}", x.shape());
+                return Err(Error::shape(operation, message));
+            }
+        }
+        if !(epsilon > 0.0 && epsilon.is_finite()) {
+            return Err(Error::shape(operation, format!("epsilon must be above 0; found {epsilon}")));
+        }
+        Ok(Self { gain: gain.clone(), bias: bias.clone(), epsilon })
+    }
+
+    /// The gradients from the rows that were normalised, their `statistics` (μ and 1/σ of each) and dY; with a mask
+    /// also m ⊙ dX / (1 − p).
+    pub(super) fn backward(
+        &self,
+        x: &Tensor,
+        statistics: &[f32],
+        gradient: &Tensor,
+        mask: Option<Mask>,
+    ) -> Result<NormGradients> {
+        let (rows, width) = x.rows_columns();
+        let blocks = row_blocks(rows, width);
+        let mut dx = memory::overwritable(x.len());
+        let mut masked = if mask.is_some() { memory::overwritable(x.len()) } else { Vec::new() };
+        let mut sums = vec![0.0; 2 * width * blocks.len()];
+        let lengths = |rows| [rows * width, if mask.is_some() { rows * width } else { 0 }, 2 * width];
+        for_each_part([&mut dx, &mut masked, &mut sums], blocks, lengths, |_, rows, [dx, masked, sums]| {
+            let values = rows.start * width..rows.end * width;
+            let (x, dy) = (&x.data()[values.clone()], &gradient.data()[values.clone()]);
+            let statistics = &statistics[2 * rows.start..2 * rows.end];
+            backward(self, x, statistics, dy, dx, sums);
+            if let Some(mask) = mask {
+                dropout::masked(mask, values.start, dx, masked);
+            }
+        });
+        let mut dgain = sum_of_blocks(&sums, 2 * width);
+        let dbias = dgain.split_off(width);
+        Ok(NormGradients {
+            dx: Tensor::new(dx, x.shape())?,
+            masked: mask.map(|_| Tensor::new(masked, x.shape())).transpose()?,
+            dgain: Tensor::new(dgain, &[width])?,
+            dbias: Tensor::new(dbias, &[width])?,
+        })
+    }
+}
+
+pub(super) struct NormGradients {
+    pub(super) dx: Tensor,
+    pub(super) masked: Option<Tensor>,
+    pub(super) dgain: Tensor,
+    pub(super) dbias: Tensor,
+}
+vectorized! {
+    /// dX of some rows; their terms of dg and db are added to `sums`, one after the other.
+    fn backward(norm: &Norm, x: &[f32], statistics: &[f32], dy: &[f32], dx: &mut [f32], sums: &mut [f32]) {
+        let gain = norm.gain.data();
+        let width = gain.len().max(1);
+        let (dgain, dbias) = sums.split_at_mut(gain.len());
+        let rows = x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(dx.chunks_exact_mut(width));
+        for (((x, dy), dx), &[mean, inverse_deviation]) in rows.zip(statistics.as_chunks().0) {
+            let normal = |x: f32| (x - mean) * inverse_deviation;
+            let sums = dgain.iter_mut().zip(&mut *dbias).zip(gain);
+            for (((dgain, dbias), gain), ((&x, dy), dx)) in sums.zip(x.iter().zip(dy).zip(&mut *dx)) {
+                *dgain += dy * normal(x);
+                *dbias += dy;
+                *dx = dy * gain;
+            }
+            let mean_of_d = lanes::sum(dx, |d| d) / width as f32;
+            let mean_of_product = lanes::sum_pairs(dx, x, |d, x| d * normal(x)) / width as f32;
+            for (dx, &x) in dx.iter_mut().zip(x) {
+                *dx = (*dx - mean_of_d - normal(x) * mean_of_product) * inverse_deviation;
+            }
+        }
+    }
 }
 
 struct LayerNorm {
     x: Tensor,
-    gain: Tensor,
-    bias: Tensor,
+    norm: Norm,
     /// μ and 1/σ of each row.
-    statistics: Vec<[f32; 2]>,
+    statistics: Vec<f32>,
 }
 
 impl Operation for LayerNorm {
@@ -69,57 +168,13 @@ impl Operation for LayerNorm {
     }
 
     fn inputs(&self) -> Vec<&Tensor> {
-        vec![&self.x, &self.gain, &self.bias]
+        vec![&self.x, &self.norm.gain, &self.norm.bias]
     }
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        let dx = self.x.is_tracked().then(|| self.gradient_of_x(gradient)).transpose()?;
-        let (dgain, dbias) = self.gradients_of_parameters(gradient);
-        let width = [dgain.len()];
-        Ok(vec![
-            dx.map(Gradient::Dense),
-            Some(Tensor::new(dgain, &width)?.into()),
-            Some(Tensor::new(dbias, &width)?.into()),
-        ])
-    }
-}
-
-impl LayerNorm {
-    fn gradient_of_x(&self, gradient: &Tensor) -> Result<Tensor> {
-        let (_, width) = self.x.rows_columns();
-        let mut dx = vec![0.0; self.x.len()];
-        for_each_row_block(&mut dx, width, |first_row, block| {
-            for (row, dx) in (first_row..).zip(block.chunks_exact_mut(width)) {
-                self.backward_row(self.x.row(row), self.statistics[row], gradient.row(row), dx);
-            }
-        });
-        Tensor::new(dx, self.x.shape())
-    }
-
-    fn backward_row(&self, x: &[f32], [mean, inverse_deviation]: [f32; 2], dy: &[f32], dx: &mut [f32]) {
-        let width = x.len() as f32;
-        let normal = |x: f32| (x - mean) * inverse_deviation;
-        dx.iter_mut().zip(dy).zip(self.gain.data()).for_each(|((dx, dy), gain)| *dx = dy * gain);
-        let mean_of_d = lanes::sum(dx, |d| d) / width;
-        let mean_of_product = lanes::sum_pairs(dx, x, |d, x| d * normal(x)) / width;
-        for (dx, &x) in dx.iter_mut().zip(x) {
-            *dx = (*dx - mean_of_d - normal(x) * mean_of_product) * inverse_deviation;
-        }
-    }
-
-    fn gradients_of_parameters(&self, gradient: &Tensor) -> (Vec<f32>, Vec<f32>) {
-        let (rows, width) = self.x.rows_columns();
-        let mut dgain = sum_over_rows(rows, 2 * width, |row, sums| {
-            let (dgain, dbias) = sums.split_at_mut(width);
-            let [mean, inverse_deviation] = self.statistics[row];
-            let inputs = self.x.row(row).iter().zip(gradient.row(row));
-            for ((dgain, dbias), (x, dy)) in dgain.iter_mut().zip(dbias).zip(inputs) {
-                *dgain += dy * (x - mean) * inverse_deviation;
-                *dbias += dy;
-            }
-        });
-        let dbias = dgain.split_off(width);
-        (dgain, dbias)
+        let gradients = self.norm.backward(&self.x, &self.statistics, gradient, None)?;
+        let NormGradients { dx, dgain, dbias, .. } = gradients;
+        Ok([dx, dgain, dbias].map(|gradient| Some(gradient.into())).into())
     }
 }
 

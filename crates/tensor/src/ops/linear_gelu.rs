@@ -8,10 +8,9 @@
 //!
 //! Kept for the backward: X, W, D. Y and D share the normal distribution's Φ, so D costs little while Z is near.
 
-use pulp::{Arch, NullaryFnOnce};
-
-use super::linear::{check, gradient_of_bias, gradients_of_product};
-use crate::matrix::{Matrix, RowParts, product_then};
+use super::linear::{check, gradient_of_bias, gradients_of_product, rows_through};
+use crate::lanes::vectorized;
+use crate::matrix::RowParts;
 use crate::normal_distribution::standard_normal;
 use crate::parallel::for_each_row_block;
 use crate::{Buffer, Gradient, Operation, Result, Tensor, memory};
@@ -21,22 +20,21 @@ use crate::{Buffer, Gradient, Operation, Result, Tensor, memory};
 /// # Errors
 /// W is no matrix, X has another number of columns, b another number of values.
 pub fn linear_gelu(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    let [rows, inputs, outputs] = check("linear_gelu", x, weight, Some(bias))?;
+    let [rows, outputs] = check("linear_gelu", x, weight, Some(bias))?;
     let is_tracked = [x, weight, bias].iter().any(|input| input.is_tracked());
     let mut y = memory::overwritable(rows * outputs);
     let kept_rows = if is_tracked { rows } else { 0 };
     let mut derivative = memory::overwritable(kept_rows * outputs);
     let derivatives = RowParts::new(&mut derivative, outputs);
-    let (left, right) = (Matrix::new(x.data(), inputs), Matrix::new(weight.data(), outputs));
-    product_then(&mut y, left, right, inputs, outputs, |row, first, y| {
+    rows_through(weight, x, &mut y, |row, first, y| {
         let columns = first..first + y.len();
         let bias = &bias.data()[columns.clone()];
         if is_tracked {
             // SAFETY: each part of a row is finished once.
             let derivative = unsafe { derivatives.part(row, columns) };
-            Arch::new().dispatch(ValuesAndDerivatives { y, derivative, bias });
+            values_and_derivatives(y, derivative, bias);
         } else {
-            Arch::new().dispatch(Values { y, bias });
+            values(y, bias);
         }
     });
     let derivative = Tensor::new(derivative, &[kept_rows, outputs])?;
@@ -44,37 +42,20 @@ pub fn linear_gelu(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor>
     Ok(Buffer::new(y, &[rows, outputs])?.recorded(operation))
 }
 
-/// y ← gelu(y + b).
-struct Values<'a> {
-    y: &'a mut [f32],
-    bias: &'a [f32],
-}
-
-impl NullaryFnOnce for Values<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        for (y, b) in self.y.iter_mut().zip(self.bias) {
+vectorized! {
+    /// y ← gelu(y + b).
+    fn values(y: &mut [f32], bias: &[f32]) {
+        for (y, b) in y.iter_mut().zip(bias) {
             let z = *y + b;
             *y = z * standard_normal(z).0;
         }
     }
 }
 
-/// The same, and the derivative.
-struct ValuesAndDerivatives<'a> {
-    y: &'a mut [f32],
-    derivative: &'a mut [f32],
-    bias: &'a [f32],
-}
-
-impl NullaryFnOnce for ValuesAndDerivatives<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        for ((y, derivative), b) in self.y.iter_mut().zip(self.derivative).zip(self.bias) {
+vectorized! {
+    /// The same, and the derivative.
+    fn values_and_derivatives(y: &mut [f32], derivative: &mut [f32], bias: &[f32]) {
+        for ((y, derivative), b) in y.iter_mut().zip(derivative).zip(bias) {
             let z = *y + b;
             let (distribution, density) = standard_normal(z);
             *y = z * distribution;

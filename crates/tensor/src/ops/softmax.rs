@@ -9,67 +9,104 @@
 //! The maximum of each row is taken off first, so that no exponential overflows. Kept for the backward: nothing, it
 //! reads Y.
 
-use crate::exponential::{exp, exp_shifted_in_place};
-use crate::lanes;
+use crate::exponential::exp;
+use crate::lanes::{self, vectorized};
 use crate::parallel::for_each_row_block;
-use crate::{Buffer, Gradient, Operation, Result, Tensor};
+use crate::{Buffer, Gradient, Operation, Result, Tensor, memory};
 
 /// The softmax of each row of x, of x's shape. A logit of −∞ has probability 0; a row of nothing else is NaN.
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
-    let y = map_rows(x, softmax_in_place);
+    let y = map_rows(x, softmax_of_rows);
     Ok(Buffer::new(y, x.shape())?.recorded(Softmax { x: x.clone() }))
 }
 
 /// The logarithm of the softmax of each row of x, of x's shape; precise also where the probability is nearly 0.
 pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
-    let y = map_rows(x, |row| {
-        let max = lanes::max(row);
-        let log_sum = lanes::sum(row, |value| exp(value - max)).ln();
-        row.iter_mut().for_each(|value| *value = *value - max - log_sum);
-    });
+    let y = map_rows(x, log_softmax_of_rows);
     Ok(Buffer::new(y, x.shape())?.recorded(LogSoftmax { x: x.clone() }))
 }
 
-/// One row of logits to probabilities. Returns the maximum m and Σ exp(x − m), before the division.
-pub(crate) fn softmax_in_place(row: &mut [f32]) -> (f32, f32) {
-    let max = lanes::max(row);
-    exp_shifted_in_place(row, max);
-    let sum = lanes::sum(row, |value| value);
-    row.iter_mut().for_each(|value| *value /= sum);
-    (max, sum)
-}
-
-fn map_rows<T>(x: &Tensor, work: impl Fn(&mut [f32]) -> T + Sync) -> Vec<f32> {
+fn map_rows(x: &Tensor, work: impl Fn(&mut [f32], usize) + Sync) -> Vec<f32> {
     let (_, columns) = x.rows_columns();
-    let mut y = x.data().to_vec();
-    for_each_row_block(&mut y, columns, |_, block| {
-        for row in block.chunks_exact_mut(columns) {
-            work(row);
-        }
+    let mut y = memory::overwritable(x.len());
+    for_each_row_block(&mut y, columns, |first_row, rows| {
+        let first = first_row * columns;
+        rows.copy_from_slice(&x.data()[first..first + rows.len()]);
+        work(rows, columns);
     });
     y
 }
 
-/// dX of each row from the rows of Y and dY.
+vectorized! {
+    /// Rows of logits to probabilities, in place.
+    fn softmax_of_rows(rows: &mut [f32], columns: usize) {
+        exponentials_of_rows(rows, columns, |_, _| {});
+        for row in rows.chunks_exact_mut(columns) {
+            let sum = lanes::sum(row, |value| value);
+            row.iter_mut().for_each(|value| *value /= sum);
+        }
+    }
+}
+
+/// exp(x − m) in place, with m the maximum of the row, which is `noted(row, m)`.
+///
+/// The exponentials are taken over all rows in one loop: the end of a row that does not fill a vector costs nothing.
+#[inline(always)]
+pub(super) fn exponentials_of_rows(rows: &mut [f32], columns: usize, mut noted: impl FnMut(usize, f32)) {
+    for (i, row) in rows.chunks_exact_mut(columns).enumerate() {
+        let max = lanes::max(row);
+        noted(i, max);
+        row.iter_mut().for_each(|value| *value -= max);
+    }
+    rows.iter_mut().for_each(|value| *value = exp(*value));
+}
+
+vectorized! {
+    /// Rows of logits to the logarithms of probabilities, in place.
+    fn log_softmax_of_rows(rows: &mut [f32], columns: usize) {
+        for row in rows.chunks_exact_mut(columns) {
+            let max = lanes::max(row);
+            let log_sum = lanes::sum(row, |value| exp(value - max)).ln();
+            row.iter_mut().for_each(|value| *value = *value - max - log_sum);
+        }
+    }
+}
+
+/// dX from the rows of Y and dY: `work(y, dy, dx, columns)` on blocks of them.
 fn backward_rows(
     y: &Tensor,
     dy: &Tensor,
-    work: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
+    work: impl Fn(&[f32], &[f32], &mut [f32], usize) + Sync,
 ) -> Result<Gradient> {
     let (_, columns) = y.rows_columns();
-    let mut dx = vec![0.0; y.len()];
-    for_each_row_block(&mut dx, columns, |first_row, block| {
-        for (i, dx) in block.chunks_exact_mut(columns).enumerate() {
-            work(y.row(first_row + i), dy.row(first_row + i), dx);
-        }
+    let mut dx = memory::overwritable(y.len());
+    for_each_row_block(&mut dx, columns, |first_row, dx| {
+        let values = first_row * columns..first_row * columns + dx.len();
+        work(&y.data()[values.clone()], &dy.data()[values], dx, columns);
     });
     Ok(Tensor::new(dx, y.shape())?.into())
 }
 
-/// dx = y ⊙ (dy − Σ dy ⊙ y), one row.
-pub(crate) fn softmax_backward_row(y: &[f32], dy: &[f32], dx: &mut [f32]) {
-    let dot = lanes::sum_pairs(y, dy, |y, dy| y * dy);
-    dx.iter_mut().zip(y).zip(dy).for_each(|((dx, y), dy)| *dx = y * (dy - dot));
+vectorized! {
+    /// dx = y ⊙ (dy − Σ dy ⊙ y), row by row.
+    fn softmax_backward(y: &[f32], dy: &[f32], dx: &mut [f32], columns: usize) {
+        let rows = y.chunks_exact(columns).zip(dy.chunks_exact(columns));
+        for (dx, (y, dy)) in dx.chunks_exact_mut(columns).zip(rows) {
+            let dot = lanes::sum_pairs(y, dy, |y, dy| y * dy);
+            dx.iter_mut().zip(y).zip(dy).for_each(|((dx, y), dy)| *dx = y * (dy - dot));
+        }
+    }
+}
+
+vectorized! {
+    /// dx = dy − exp(y) Σ dy, row by row.
+    fn log_softmax_backward(y: &[f32], dy: &[f32], dx: &mut [f32], columns: usize) {
+        let rows = y.chunks_exact(columns).zip(dy.chunks_exact(columns));
+        for (dx, (y, dy)) in dx.chunks_exact_mut(columns).zip(rows) {
+            let sum = lanes::sum(dy, |dy| dy);
+            dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), dy)| *dx = dy - exp(y) * sum);
+        }
+    }
 }
 
 struct Softmax {
@@ -86,7 +123,7 @@ impl Operation for Softmax {
     }
 
     fn backward(&self, output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        Ok(vec![Some(backward_rows(output, gradient, softmax_backward_row)?)])
+        Ok(vec![Some(backward_rows(output, gradient, softmax_backward)?)])
     }
 }
 
@@ -104,11 +141,7 @@ impl Operation for LogSoftmax {
     }
 
     fn backward(&self, output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        let dx = backward_rows(output, gradient, |y, dy, dx| {
-            let sum = lanes::sum(dy, |dy| dy);
-            dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), dy)| *dx = dy - exp(y) * sum);
-        })?;
-        Ok(vec![Some(dx)])
+        Ok(vec![Some(backward_rows(output, gradient, log_softmax_backward)?)])
     }
 }
 

@@ -9,17 +9,18 @@
 //! dx_i = Σ_{t,h} (α_i dP_{t,s,h} + dl_i β)
 //! ```
 //!
-//! All queries are one matrix B [tasks · heads, width]: logits, dβ and the last term of dx are matrix products for all
-//! tasks at once. Kept for the backward: X, B, α.
+//! All queries are one matrix B [tasks · heads, width]. A text is read while it is near the processor, all tasks
+//! together; dβ is summed text by text, in their order. Kept for the backward: X, B, α.
 //!
 //! With one task and one head this is the attention of Yang et al., *Hierarchical Attention Networks*, NAACL 2016,
 //! equations 6 and 7, without its hidden layer.
 
-use crate::lanes::add_scaled;
-use crate::matrix::{Matrix, product};
+use std::ops::Range;
+
+use crate::lanes::{self, add_scaled, vectorized};
 use crate::ops::segment::{softmax_of_columns, softmax_of_columns_backward};
-use crate::parallel::{for_each_row_block, for_each_segment};
-use crate::{Buffer, Error, Gradient, Offsets, Operation, Result, Tensor};
+use crate::parallel::{for_each_row_block, for_each_segment, sum_of_blocks};
+use crate::{Buffer, Error, Gradient, Offsets, Operation, Result, Tensor, memory};
 
 /// What [`task_attention`] gives.
 #[derive(Clone, Debug)]
@@ -51,16 +52,17 @@ pub fn task_attention(x: &Tensor, queries: &[&Tensor], offsets: &Offsets) -> Res
     let heads = check(x, queries, offsets)?;
     let (tokens, width) = x.rows_columns();
     let columns = queries.len() * heads;
-    let query_rows: Vec<f32> = queries.iter().flat_map(|query| query.data()).copied().collect();
+    let query_rows = queries.iter().map(|query| query.data()).collect::<Vec<_>>().concat();
 
     let mut weights = vec![0.0; tokens * columns];
-    let transposed = Matrix::new(&query_rows, width).transposed();
-    product(&mut weights, Matrix::new(x.data(), width), transposed, width, columns);
     for_each_segment(
         [&mut weights],
         offsets,
         |n| [n * columns],
-        |_, _, [rows]| softmax_of_columns(rows, columns),
+        |_, text, [weights]| {
+            products(rows_of(x, &text), &query_rows, width, weights);
+            softmax_of_columns(weights, columns);
+        },
     );
     let weights = Tensor::new(weights, &[tokens, columns])?;
 
@@ -94,21 +96,48 @@ fn check(x: &Tensor, queries: &[&Tensor], offsets: &Offsets) -> Result<usize> {
     Ok(heads)
 }
 
-/// P, row after row: of task t and text s, αᵀ [heads, n] times the text's X [n, width].
+/// P, row after row.
 fn pool(x: &Tensor, weights: &Tensor, offsets: &Offsets, heads: usize) -> Vec<f32> {
     let (width, columns, texts) = (x.rows_columns().1, weights.rows_columns().1, offsets.segments());
-    let mut pooled = vec![0.0; columns * texts * width];
+    let mut pooled = memory::overwritable(columns * texts * width);
     for_each_row_block(&mut pooled, heads * width, |first, block| {
         for (i, pooled) in block.chunks_exact_mut(heads * width).enumerate() {
             let (task, text) = ((first + i) / texts, offsets.range((first + i) % texts));
-            if !text.is_empty() {
-                let weights = Matrix::new(&weights.data()[text.start * columns + task * heads..], columns);
-                let x = Matrix::new(&x.data()[text.start * width..], width);
-                product(pooled, weights.transposed(), x, text.len(), width);
-            }
+            let weights = rows_of(weights, &text).get(task * heads..).unwrap_or_default();
+            weighted_sums(rows_of(x, &text), weights, columns, width, pooled);
         }
     });
     pooled
+}
+
+/// The values of some rows.
+fn rows_of<'a>(tensor: &'a Tensor, rows: &Range<usize>) -> &'a [f32] {
+    let (_, columns) = tensor.rows_columns();
+    &tensor.data()[rows.start * columns..rows.end * columns]
+}
+
+vectorized! {
+    /// x_iᵀ q of each row of x and each of the queries `[columns, width]`: `[rows, columns]`.
+    fn products(x: &[f32], queries: &[f32], width: usize, result: &mut [f32]) {
+        let columns = queries.len() / width.max(1);
+        for (x, row) in x.chunks_exact(width.max(1)).zip(result.chunks_exact_mut(columns.max(1))) {
+            for (product, query) in row.iter_mut().zip(queries.chunks_exact(width)) {
+                *product = lanes::sum_pairs(x, query, |x, query| x * query);
+            }
+        }
+    }
+}
+
+vectorized! {
+    /// Σ_i w_i x_i for each of the first columns of the weights `[rows, columns]`, as many as `sums` `[_, width]` has.
+    fn weighted_sums(x: &[f32], weights: &[f32], columns: usize, width: usize, sums: &mut [f32]) {
+        for (column, sum) in sums.chunks_exact_mut(width).enumerate() {
+            sum.fill(0.0);
+            for (x, weights) in x.chunks_exact(width).zip(weights.chunks(columns)) {
+                add_scaled(sum, weights[column], x);
+            }
+        }
+    }
 }
 
 struct Attend {
@@ -130,18 +159,23 @@ impl Operation for Attend {
     }
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        let (tokens, width) = self.x.rows_columns();
+        let (_, width) = self.x.rows_columns();
         let (_, columns) = self.weights.rows_columns();
-        let (d_logits, mut dx) = self.through_the_texts(gradient);
-
-        let mut through_logits = vec![0.0; tokens * width];
-        let rows = Matrix::new(&d_logits, columns);
-        product(&mut through_logits, rows, Matrix::new(&self.query_rows, width), columns, width);
-        add_scaled(&mut dx, 1.0, &through_logits);
-        let mut d_queries = vec![0.0; columns * width];
-        product(&mut d_queries, rows.transposed(), Matrix::new(self.x.data(), width), tokens, width);
-
-        let d_queries = Tensor::new(d_queries, &[columns, width])?;
+        let mut dx = memory::overwritable(self.x.len());
+        let mut d_queries = vec![0.0; self.offsets.segments() * columns * width];
+        let lengths = |n| [n * width, columns * width];
+        for_each_segment([&mut dx, &mut d_queries], &self.offsets, lengths, |index, text, results| {
+            let (x, weights) = (rows_of(&self.x, &text), rows_of(&self.weights, &text));
+            let d_pooled = self.of_text(gradient, index);
+            let mut d_logits = vec![0.0; weights.len()];
+            products(x, &d_pooled, width, &mut d_logits);
+            softmax_of_columns_backward(weights, &mut d_logits, columns);
+            let [dx, d_queries] = results;
+            let (d_logits, d_pooled, queries) = (&d_logits, &d_pooled, &self.query_rows);
+            let of_text = TextOfBackward { x, weights, d_logits, queries, d_pooled };
+            through_the_text(of_text, width, dx, d_queries);
+        });
+        let d_queries = Tensor::new(sum_of_blocks(&d_queries, columns * width), &[columns, width])?;
         let mut gradients = vec![Some(Tensor::new(dx, self.x.shape())?.into())];
         gradients.extend(
             self.queries
@@ -154,30 +188,42 @@ impl Operation for Attend {
 }
 
 impl Attend {
-    /// dl `[tokens, tasks · heads]`, and the part of dx that comes from the sum of rows: Σ α_i dP.
-    fn through_the_texts(&self, gradient: &Tensor) -> (Vec<f32>, Vec<f32>) {
-        let (tokens, width) = self.x.rows_columns();
-        let (_, columns) = self.weights.rows_columns();
-        let mut d_logits = vec![0.0; tokens * columns];
-        let mut dx = vec![0.0; tokens * width];
-        let lengths = |n| [n * columns, n * width];
-        for_each_segment([&mut d_logits, &mut dx], &self.offsets, lengths, |index, text, [d_logits, dx]| {
-            let d_pooled = self.of_text(gradient, index);
-            let d_pooled = Matrix::new(&d_pooled, width);
-            let weights = &self.weights.data()[text.start * columns..text.end * columns];
-            let x = Matrix::new(&self.x.data()[text.start * width..], width);
-            product(dx, Matrix::new(weights, columns), d_pooled, columns, width);
-            product(d_logits, x, d_pooled.transposed(), width, columns);
-            softmax_of_columns_backward(weights, d_logits, columns);
-        });
-        (d_logits, dx)
-    }
-
     /// One text's rows of P or dP, `[tasks · heads, width]`.
     fn of_text(&self, pooled: &Tensor, text: usize) -> Vec<f32> {
         let texts = self.offsets.segments();
-        (0..self.queries.len()).flat_map(|task| pooled.row(task * texts + text)).copied().collect()
+        let rows = (0..self.queries.len()).map(|task| pooled.row(task * texts + text));
+        rows.collect::<Vec<_>>().concat()
     }
+}
+
+vectorized! {
+    /// dx_i = Σ_c (α_ic dP_c + dl_ic β_c), and dβ_c += Σ_i dl_ic x_i, of a text; dP and β `[columns, width]`.
+    fn through_the_text(inputs: TextOfBackward<'_>, width: usize, dx: &mut [f32], d_queries: &mut [f32]) {
+        let TextOfBackward { x, weights, d_logits, queries, d_pooled } = inputs;
+        let columns = queries.len() / width.max(1);
+        let rows = x.chunks_exact(width.max(1)).zip(dx.chunks_exact_mut(width.max(1)));
+        let of_rows = weights.chunks_exact(columns.max(1)).zip(d_logits.chunks_exact(columns.max(1)));
+        for ((x, dx), (weights, d_logits)) in rows.zip(of_rows) {
+            dx.fill(0.0);
+            for column in 0..columns {
+                let row = column * width..(column + 1) * width;
+                let (weight, d_logit) = (weights[column], d_logits[column]);
+                for ((dx, dp), query) in dx.iter_mut().zip(&d_pooled[row.clone()]).zip(&queries[row.clone()]) {
+                    *dx += weight * dp + d_logit * query;
+                }
+                add_scaled(&mut d_queries[row], d_logit, x);
+            }
+        }
+    }
+}
+
+/// What the backward reads of one text.
+struct TextOfBackward<'a> {
+    x: &'a [f32],
+    weights: &'a [f32],
+    d_logits: &'a [f32],
+    queries: &'a [f32],
+    d_pooled: &'a [f32],
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@
 //!
 //! With a `linear` behind it this is a convolution of kernel size 2r + 1: `seq2col` of spaCy and thinc.
 
+use crate::lanes::{add_scaled, vectorized};
 use crate::parallel::for_each_segment;
-use crate::{Buffer, Gradient, Offsets, Operation, Result, Tensor};
+use crate::{Buffer, Gradient, Offsets, Operation, Result, Tensor, memory};
 
 /// Each row of x `[rows, width]` beside the `radius` rows before and after it in its own segment, zeros beyond the
 /// segment's ends: `[rows, (2 · radius + 1) · width]`.
@@ -20,18 +21,21 @@ pub fn window(x: &Tensor, offsets: &Offsets, radius: usize) -> Result<Tensor> {
     let (rows, width) = x.rows_columns();
     offsets.check_rows(rows, "window")?;
     let places = 2 * radius + 1;
-    let mut y = vec![0.0; rows * places * width];
+    let mut y = memory::overwritable(rows * places * width);
     for_each_segment(
         [&mut y],
         offsets,
         |rows| [rows * places * width],
         |_, range, [y]| {
             let x = &x.data()[range.start * width..range.end * width];
-            for i in 0..range.len() {
+            for (i, y) in y.chunks_exact_mut((places * width).max(1)).enumerate() {
                 // The neighbours lie one after another in X as in Y: one copy.
                 let (first, end) = (i.saturating_sub(radius), range.len().min(i + radius + 1));
-                let start = (i * places + first + radius - i) * width;
-                y[start..start + (end - first) * width].copy_from_slice(&x[first * width..end * width]);
+                let (before, rest) = y.split_at_mut((first + radius - i) * width);
+                let (neighbours, after) = rest.split_at_mut((end - first) * width);
+                before.fill(0.0);
+                neighbours.copy_from_slice(&x[first * width..end * width]);
+                after.fill(0.0);
             }
         },
     );
@@ -56,24 +60,32 @@ impl Operation for Window {
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
         let (_, width) = self.x.rows_columns();
-        let radius = self.radius;
-        let mut dx = vec![0.0; self.x.len()];
+        let columns = (2 * self.radius + 1) * width;
+        let mut dx = memory::overwritable(self.x.len());
         for_each_segment(
             [&mut dx],
             &self.offsets,
             |rows| [rows * width],
             |_, range, [dx]| {
-                for j in 0..range.len() {
-                    let sum = &mut dx[j * width..(j + 1) * width];
-                    for i in j.saturating_sub(radius)..range.len().min(j + radius + 1) {
-                        let place = j + radius - i;
-                        let part = &gradient.row(range.start + i)[place * width..(place + 1) * width];
-                        sum.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
-                    }
-                }
+                let dy = &gradient.data()[range.start * columns..range.end * columns];
+                add_places(dy, width, self.radius, dx);
             },
         );
         Ok(vec![Some(Tensor::new(dx, self.x.shape())?.into())])
+    }
+}
+
+vectorized! {
+    /// dX of a segment.
+    fn add_places(dy: &[f32], width: usize, radius: usize, dx: &mut [f32]) {
+        let (places, rows) = (2 * radius + 1, dx.len() / width.max(1));
+        for (j, sum) in dx.chunks_exact_mut(width.max(1)).enumerate() {
+            sum.fill(0.0);
+            for i in j.saturating_sub(radius)..rows.min(j + radius + 1) {
+                let start = (i * places + j + radius - i) * width;
+                add_scaled(sum, 1.0, &dy[start..start + width]);
+            }
+        }
     }
 }
 

@@ -53,4 +53,14 @@ impl Forbidden {
     pub fn start(&self, tag: usize) -> bool {
         self.start.get(tag).copied().unwrap_or(true)
     }
+
+    /// Whether each step is, `[tags, tags]`, from and to.
+    pub(super) fn transitions(&self) -> &[bool] {
+        &self.transitions
+    }
+
+    /// Whether each tag is at the start, `[tags]`.
+    pub(super) fn starts(&self) -> &[bool] {
+        &self.start
+    }
 }

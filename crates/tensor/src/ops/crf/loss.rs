@@ -1,9 +1,7 @@
-use rayon::prelude::*;
-
-use super::recursion::{Backward, Forward, Recursion};
-use super::{Chain, CrfWeights, Forbidden, rows_of};
+use super::recursion::{Recursion, Text};
+use super::{Chain, CrfWeights, Forbidden, map_texts};
 use crate::matrix::{Matrix, product};
-use crate::{Buffer, Error, Gradient, Ids, Offsets, Operation, Result, Tensor};
+use crate::{Buffer, Error, Gradient, Ids, Offsets, Operation, Result, Tensor, memory};
 
 const NAME: &str = "crf_loss";
 
@@ -17,7 +15,7 @@ const NAME: &str = "crf_loss";
 /// ds, dz   as de of the first and of the last token, summed over texts;    all divided by tokens
 /// ```
 ///
-/// Kept for the backward: the sums of the forward recursion, three numbers a token and tag.
+/// Kept for the backward: the probabilities of each text, three numbers a token and tag.
 ///
 /// # Errors
 /// The shapes do not fit together, a tag does not exist, or the tags of a text take a forbidden step.
@@ -35,16 +33,13 @@ pub fn crf_loss(
     tags.check_below(chain.tags, NAME)?;
     let mut score = 0.0;
     for (text, rows) in offsets.iter().enumerate() {
-        let tags = &tags.as_slice()[rows.clone()];
-        check_allowed(tags, weights.forbidden, text)?;
-        score += score_of(tags, &chain, rows_of(emissions, offsets, text));
+        let of_text = &tags.as_slice()[rows.clone()];
+        check_allowed(of_text, weights.forbidden, text)?;
+        score += score_of(of_text, &chain, rows.map(|token| emissions.row(token)));
     }
     let recursion = Recursion::new(chain);
-    let texts: Vec<Forward> = (0..offsets.segments())
-        .into_par_iter()
-        .map(|text| recursion.forward(rows_of(emissions, offsets, text)))
-        .collect();
-    let log_partition: f64 = texts.iter().map(|forward| forward.log_partition).sum();
+    let texts = map_texts(emissions, offsets, |_, emissions| recursion.text(emissions));
+    let log_partition: f64 = texts.iter().map(|text| text.log_partition).sum();
     let loss = (log_partition - score) / offsets.rows().max(1) as f64;
     let operation = CrfLoss {
         emissions: emissions.clone(),
@@ -70,13 +65,13 @@ fn check_allowed(tags: &[u32], forbidden: &Forbidden, text: usize) -> Result<()>
     })
 }
 
-fn score_of(tags: &[u32], chain: &Chain, emissions: &[f32]) -> f64 {
+fn score_of<'a>(tags: &[u32], chain: &Chain, emissions: impl Iterator<Item = &'a [f32]>) -> f64 {
     let (Some(&first), Some(&last)) = (tags.first(), tags.last()) else { return 0.0 };
-    let emitted =
-        tags.iter().zip(emissions.chunks_exact(chain.tags)).map(|(&tag, row)| f64::from(row[tag as usize]));
-    let steps =
-        tags.windows(2).map(|pair| chain.transitions[pair[0] as usize * chain.tags + pair[1] as usize]);
-    chain.start[first as usize] + emitted.sum::<f64>() + steps.sum::<f64>() + chain.end[last as usize]
+    let emitted = tags.iter().zip(emissions).map(|(&tag, row)| f64::from(row[tag as usize]));
+    let step = |pair: &[u32]| chain.transitions[pair[0] as usize * chain.tags + pair[1] as usize];
+    let steps = tags.windows(2).map(|pair| f64::from(step(pair)));
+    let ends = f64::from(chain.start[first as usize]) + f64::from(chain.end[last as usize]);
+    ends + emitted.sum::<f64>() + steps.sum::<f64>()
 }
 
 struct CrfLoss {
@@ -87,7 +82,7 @@ struct CrfLoss {
     tags: Ids,
     offsets: Offsets,
     recursion: Recursion,
-    texts: Vec<Forward>,
+    texts: Vec<Text>,
 }
 
 impl Operation for CrfLoss {
@@ -100,13 +95,10 @@ impl Operation for CrfLoss {
     }
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        let texts: Vec<Backward> =
-            self.texts.par_iter().map(|forward| self.recursion.backward(forward)).collect();
         let factor = gradient.item()? / self.offsets.rows().max(1) as f32;
         let tags = self.start.len();
-        let mut emissions = self.emission_gradient(&texts);
-        let mut transitions = self.transition_gradient(&texts);
-        emissions.iter_mut().chain(&mut transitions).for_each(|value| *value *= factor);
+        let emissions = self.emission_gradient(factor);
+        let transitions = self.transition_gradient(factor);
         let mut start = vec![0.0; tags];
         let mut end = vec![0.0; tags];
         for rows in self.offsets.iter().filter(|rows| !rows.is_empty()) {
@@ -127,36 +119,54 @@ impl Operation for CrfLoss {
 }
 
 impl CrfLoss {
-    /// P(y_t = j) − [y_t = j], `[tokens, tags]`.
-    fn emission_gradient(&self, texts: &[Backward]) -> Vec<f32> {
-        let marginals: Vec<&[f32]> = texts.iter().map(|text| text.marginals.as_slice()).collect();
-        let mut gradient = marginals.concat();
+    /// P(y_t = j) − [y_t = j], `[tokens, tags]`, times `factor`.
+    fn emission_gradient(&self, factor: f32) -> Vec<f32> {
+        let mut gradient = concatenated(&self.texts, |text| &text.marginals);
         for (row, &tag) in gradient.chunks_exact_mut(self.start.len()).zip(self.tags.as_slice()) {
             row[tag as usize] -= 1.0;
         }
+        scale(&mut gradient, factor);
         gradient
     }
 
-    /// Σ_t P(y_{t−1} = i, y_t = j) − [y_{t−1} = i, y_t = j], `[tags, tags]`: F ⊙ pᵀ r over all tokens.
-    fn transition_gradient(&self, texts: &[Backward]) -> Vec<f32> {
-        let tags = self.start.len();
-        let shares: Vec<&[f32]> = self.texts.iter().map(|text| text.shares.as_slice()).collect();
-        let ratios: Vec<&[f32]> = texts.iter().map(|text| text.ratios.as_slice()).collect();
-        let (shares, ratios) = (shares.concat(), ratios.concat());
-        let mut gradient = vec![0.0; tags * tags];
-        let left = Matrix::new(&shares, tags).transposed();
-        product(&mut gradient, left, Matrix::new(&ratios, tags), self.offsets.rows(), tags);
-        gradient.iter_mut().zip(self.recursion.factors()).for_each(|(value, factor)| *value *= factor);
-        for &(pair, probability) in texts.iter().flat_map(|text| &text.exact_pairs) {
-            gradient[pair] += probability;
+    /// Σ_t P(y_{t−1} = i, y_t = j) − [y_{t−1} = i, y_t = j], `[tags, tags]`, times `factor`: F ⊙ αᵀ r over all tokens.
+    fn transition_gradient(&self, factor: f32) -> Vec<f32> {
+        let (tags, stride) = (self.start.len(), self.recursion.stride);
+        let shares = concatenated(&self.texts, |text| &text.shares);
+        let ratios = concatenated(&self.texts, |text| &text.ratios);
+        let mut gradient = memory::overwritable(tags * tags);
+        let left = Matrix::new(&shares, stride).transposed();
+        product(&mut gradient, left, Matrix::new(&ratios, stride), self.offsets.rows(), tags);
+        for (row, factors) in gradient.chunks_exact_mut(tags).zip(self.recursion.factors.chunks_exact(stride))
+        {
+            row.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
+        }
+        for pairs in self.texts.iter().map(|text| &text.pairs) {
+            gradient.iter_mut().zip(pairs).for_each(|(value, probability)| *value += probability);
         }
         for rows in self.offsets.iter() {
             for pair in self.tags.as_slice()[rows].windows(2) {
                 gradient[pair[0] as usize * tags + pair[1] as usize] -= 1.0;
             }
         }
+        scale(&mut gradient, factor);
         gradient
     }
+}
+
+fn concatenated(texts: &[Text], part: impl Fn(&Text) -> &Vec<f32>) -> Vec<f32> {
+    let mut all = memory::overwritable(texts.iter().map(|text| part(text).len()).sum());
+    let mut rest = all.as_mut_slice();
+    for part in texts.iter().map(part) {
+        if let Some(place) = rest.split_off_mut(..part.len()) {
+            place.copy_from_slice(part);
+        }
+    }
+    all
+}
+
+fn scale(values: &mut [f32], factor: f32) {
+    values.iter_mut().for_each(|value| *value *= factor);
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 //! Lafferty, McCallum, Pereira, *Conditional Random Fields*, ICML 2001; with an encoder below: Lample et al., *Neural
 //! Architectures for Named Entity Recognition*, NAACL 2016.
 
+mod exact;
 mod forbidden;
 mod loss;
 mod recursion;
@@ -50,27 +51,45 @@ pub struct CrfWeights<'a> {
 pub fn crf_marginals(emissions: &Tensor, weights: &CrfWeights<'_>, offsets: &Offsets) -> Result<Tensor> {
     const NAME: &str = "crf_marginals";
     let recursion = Recursion::new(Chain::new(emissions, weights, offsets, NAME)?);
-    let texts: Vec<Vec<f32>> = (0..offsets.segments())
-        .into_par_iter()
-        .map(|text| {
-            let emissions = rows_of(emissions, offsets, text);
-            let forward = recursion.forward(emissions);
-            if !forward.log_partition.is_finite() {
-                return Err(no_sequence(NAME, text, emissions));
-            }
-            Ok(recursion.backward(&forward).marginals)
-        })
-        .collect::<Result<_>>()?;
-    Tensor::new(texts.concat(), emissions.shape())
+    let texts = map_texts(emissions, offsets, |text, emissions| {
+        let sums = recursion.text(emissions);
+        if sums.log_partition.is_finite() {
+            Ok(sums.marginals)
+        } else {
+            Err(no_sequence(NAME, text, emissions))
+        }
+    });
+    Tensor::new(texts.into_iter().collect::<Result<Vec<_>>>()?.concat(), emissions.shape())
+}
+
+/// Steps of chains that are worth a second thread.
+const STEPS_IN_PARALLEL: usize = 100_000;
+
+/// `work(text, its emissions)` of each text.
+fn map_texts<T: Send>(
+    emissions: &Tensor,
+    offsets: &Offsets,
+    work: impl Fn(usize, &[f32]) -> T + Sync,
+) -> Vec<T> {
+    let (tokens, tags) = emissions.rows_columns();
+    let of_text = |text| {
+        let rows = offsets.range(text);
+        work(text, &emissions.data()[rows.start * tags..rows.end * tags])
+    };
+    if tokens * tags * tags < STEPS_IN_PARALLEL {
+        (0..offsets.segments()).map(of_text).collect()
+    } else {
+        (0..offsets.segments()).into_par_iter().map(of_text).collect()
+    }
 }
 
 /// The scores as the recursions read them: −∞ where a step is forbidden.
 struct Chain {
     tags: usize,
     /// `[tags, tags]`, from and to.
-    transitions: Vec<f64>,
-    start: Vec<f64>,
-    end: Vec<f64>,
+    transitions: Vec<f32>,
+    start: Vec<f32>,
+    end: Vec<f32>,
 }
 
 impl Chain {
@@ -80,20 +99,18 @@ impl Chain {
         offsets: &Offsets,
         operation: &'static str,
     ) -> Result<Self> {
-        let tags = weights.forbidden.tags();
         check(emissions, weights, operation)?;
         offsets.check_rows(emissions.rows_columns().0, operation)?;
-        let unless =
-            |forbidden: bool, weight: f32| if forbidden { f64::NEG_INFINITY } else { f64::from(weight) };
-        let transitions = weights.transitions.data().iter().enumerate();
-        let start = weights.start.data().iter().enumerate();
+        let CrfWeights { transitions, start, end, forbidden } = weights;
+        let unless = |forbidden: &[bool], weights: &Tensor| {
+            let weights = weights.data().iter().zip(forbidden);
+            weights.map(|(&weight, &never)| if never { f32::NEG_INFINITY } else { weight }).collect()
+        };
         Ok(Self {
-            tags,
-            transitions: transitions
-                .map(|(at, &weight)| unless(weights.forbidden.transition(at / tags, at % tags), weight))
-                .collect(),
-            start: start.map(|(tag, &weight)| unless(weights.forbidden.start(tag), weight)).collect(),
-            end: weights.end.data().iter().map(|&weight| f64::from(weight)).collect(),
+            tags: forbidden.tags(),
+            transitions: unless(forbidden.transitions(), transitions),
+            start: unless(forbidden.starts(), start),
+            end: end.data().to_vec(),
         })
     }
 }
@@ -120,12 +137,6 @@ fn check(emissions: &Tensor, weights: &CrfWeights<'_>, operation: &'static str) 
         }
     }
     Ok(())
-}
-
-fn rows_of<'a>(emissions: &'a Tensor, offsets: &Offsets, text: usize) -> &'a [f32] {
-    let (_, tags) = emissions.rows_columns();
-    let rows = offsets.range(text);
-    &emissions.data()[rows.start * tags..rows.end * tags]
 }
 
 /// Why a text has no best tag sequence and no probabilities.
@@ -160,19 +171,22 @@ mod tests {
         }
     }
 
-    /// Two tags that never meet: two sequences, of which the first is ahead by 60 · 20 nats in the middle of the text,
-    /// far beyond what an f64 can hold as a ratio, and behind in the end.
+    /// Two tags that never meet: two sequences, of which the first is ahead by 2s · 20 nats in the middle of the text, far
+    /// beyond what a float can hold as a ratio, and behind in the end, or less so. It gets there in strides or by degrees.
     #[test]
     fn a_sequence_that_is_hopeless_halfway_can_win() {
-        let emissions: Vec<f32> =
-            (0..41).flat_map(|token| if token < 20 { [30.0, -30.0] } else { [-29.0, 30.0] }).collect();
-        let forbidden = Forbidden::new(2).forbid(0, 1).forbid(1, 0);
-        let problem = Problem::with_zero_weights(emissions, &[41], forbidden);
-        // score of the first: 600 − 609, of the second: −600 + 630.
-        let first = 1.0 / (1.0 + 39f32.exp());
-        let marginals = crf_marginals(&problem.emissions(), &problem.weights(), &problem.offsets()).unwrap();
-        for row in marginals.data().chunks(2) {
-            assert_close(row, &[first, 1.0 - first], 1e-6);
+        for s in [30.0f32, 3.0] {
+            let emissions: Vec<f32> =
+                (0..41).flat_map(|token| if token < 20 { [s, -s] } else { [1.0 - s, s] }).collect();
+            let forbidden = Forbidden::new(2).forbid(0, 1).forbid(1, 0);
+            let problem = Problem::with_zero_weights(emissions, &[41], forbidden);
+            // score of the first: 20 s + 21 (1 − s), of the second: −20 s + 21 s.
+            let first = 1.0 / (1.0 + (2.0 * s - 21.0).exp());
+            let marginals =
+                crf_marginals(&problem.emissions(), &problem.weights(), &problem.offsets()).unwrap();
+            for row in marginals.data().chunks(2) {
+                assert_close(row, &[first, 1.0 - first], 1e-6);
+            }
         }
     }
 

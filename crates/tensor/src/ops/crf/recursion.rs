@@ -1,178 +1,244 @@
-//! Sums over all tag sequences of one text: forward in logarithms, backward in probabilities.
+//! Sums over all tag sequences of one text, in probabilities: α forward, β backward, each row rescaled to a maximum of 1.
 //!
 //! ```text
-//! α_1(j) = s(j) + e_1(j)
-//! α_t(j) = e_t(j) + log Σ_i exp(α_{t−1}(i) + A(i,j))          log Z = log Σ_j exp(α_n(j) + z(j))
+//! F = exp(A − max A)      x_t = exp(e_t − max e_t)      α_1 ∝ exp(s) ⊙ x_1      β_n ∝ exp(z)
+//! α_t ∝ (α_{t−1} F) ⊙ x_t      β_{t−1} ∝ F (x_t ⊙ β_t)      Z: what the rescaling took out, times α_nᵀ β_n
 //!
-//! p_t(i) = exp(α_t(i) − max α_t)    F = exp(A − max A)        v_t(j) = Σ_i p_{t−1}(i) F(i,j)
-//! α_t(j) = e_t(j) + max α_{t−1} + max A + log v_t(j)
-//!
-//! γ_n(j) = exp(α_n(j) + z(j) − log Z)                         r_t(j) = γ_t(j) / v_t(j)
-//! P(y_{t−1} = i, y_t = j) = p_{t−1}(i) F(i,j) r_t(j)          γ_{t−1}(i) = p_{t−1}(i) Σ_j F(i,j) r_t(j)
+//! P(y_t = j) = α_t(j) β_t(j) / α_tᵀ β_t
+//! P(y_{t−1} = i, y_t = j) = α_{t−1}(i) F(i,j) r_t(j)           r_t = x_t ⊙ β_t / (α_{t−1}ᵀ F (x_t ⊙ β_t))
 //! ```
 //!
-//! So a token costs one product of a vector and F each way, and F is made once. The second half is the chain rule
-//! applied to the first: γ_t = ∂ log Z / ∂ e_t. Where v_t(j) is so small that terms of it may have been lost in f32,
-//! the sum is taken in logarithms instead: exact, slow, rare.
+//! So a token costs one product of a vector and F each way, F is made once, and the only logarithms are those of the
+//! scales. A sequence that falls below 10⁻³⁸ of the best at some token is lost. What that can do to any probability is
+//! bounded by the tags, the smallest scale and the smallest αᵀβ; where the bound is not far below the precision of f32,
+//! the text is done again in logarithms (`exact.rs`): slow and rare.
 
-use super::Chain;
+use super::{Chain, exact};
 use crate::exponential::exp;
+use crate::lanes::{self, vectorized};
 
-/// Below this a sum v may lack terms: those under 1e-38 are gone, and 1e-38 / 1e-28 is what f32 cannot tell from 0.
-const SMALLEST_SUM: f32 = 1e-28;
+/// Rows are filled up with zeros to a multiple of this, so that they are whole vectors.
+const PADDED_TO: usize = 32;
+/// Terms of a product that are added side by side.
+const TERMS: usize = 4;
+/// The least (smallest scale) · (smallest αᵀβ): what is lost, 10⁻³⁸ a tag and term, is then below 10⁻⁹ of all for 100 tags.
+const LEAST: f32 = 1e-25;
 
 pub(super) struct Recursion {
     chain: Chain,
-    /// max A.
-    largest: f64,
-    /// F, `[from, to]`.
-    factors: Vec<f32>,
-    /// F, `[to, from]`.
+    /// The length of a padded row.
+    pub(super) stride: usize,
+    /// F `[tags, stride]`, from and to, with rows of zeros up to a multiple of [`TERMS`].
+    pub(super) factors: Vec<f32>,
+    /// Fᵀ, alike.
     transposed: Vec<f32>,
+    /// exp(s − max s) and exp(z − max z), `[stride]`.
+    start: Vec<f32>,
+    end: Vec<f32>,
+    /// The logarithm that a step takes out, max A, and that the ends of a text take out, max s + max z.
+    log_of_step: f64,
+    log_of_ends: f64,
 }
 
-/// What the forward pass of one text leaves, `[tokens, tags]` each.
-pub(super) struct Forward {
-    /// α.
-    logarithms: Vec<f64>,
-    /// p.
-    pub(super) shares: Vec<f32>,
-    /// v; zero at the first token.
-    sums: Vec<f32>,
+/// What is expected of one text.
+pub(super) struct Text {
     /// log Z: −∞ where every sequence is forbidden, 0 for an empty text.
     pub(super) log_partition: f64,
-}
-
-/// What the backward pass of one text finds.
-pub(super) struct Backward {
-    /// γ `[tokens, tags]`.
+    /// P(y_t = j) `[tokens, tags]`.
     pub(super) marginals: Vec<f32>,
-    /// r of the token after, `[tokens, tags]`; zero at the last token.
+    /// α and r of the token after it, `[tokens, stride]`; zero where the text was done in logarithms.
+    pub(super) shares: Vec<f32>,
     pub(super) ratios: Vec<f32>,
-    /// Probabilities of pairs that `shares` and `ratios` do not hold: (from · tags + to, probability).
-    pub(super) exact_pairs: Vec<(usize, f32)>,
+    /// Σ_t P(y_{t−1} = i, y_t = j), `[tags, tags]`, where the text was done in logarithms; else nothing.
+    pub(super) pairs: Vec<f32>,
 }
 
 impl Recursion {
     pub(super) fn new(chain: Chain) -> Self {
-        let largest = finite_maximum(&chain.transitions);
-        let factors: Vec<f32> =
-            chain.transitions.iter().map(|weight| (weight - largest).exp() as f32).collect();
         let tags = chain.tags;
-        let transposed = (0..tags * tags).map(|at| factors[at % tags * tags + at / tags]).collect();
-        Self { chain, largest, factors, transposed }
+        let stride = tags.next_multiple_of(PADDED_TO);
+        let (steps, log_of_step) = scaled(&chain.transitions);
+        let mut factors = vec![0.0; tags.next_multiple_of(TERMS) * stride];
+        let mut transposed = factors.clone();
+        for (from, row) in steps.chunks_exact(tags).enumerate() {
+            factors[from * stride..from * stride + tags].copy_from_slice(row);
+            transposed[from..].iter_mut().step_by(stride).zip(row).for_each(|(place, &value)| *place = value);
+        }
+        let ([mut start, mut end], mut log_of_ends) = ([Vec::new(), Vec::new()], 0.0);
+        for (weights, ends) in [(&chain.start, &mut start), (&chain.end, &mut end)] {
+            let (values, log) = scaled(weights);
+            *ends = values;
+            ends.resize(stride, 0.0);
+            log_of_ends += log;
+        }
+        Self { chain, stride, factors, transposed, start, end, log_of_step, log_of_ends }
     }
 
-    /// F `[tags, tags]`, from and to.
-    pub(super) fn factors(&self) -> &[f32] {
-        &self.factors
-    }
-
-    pub(super) fn forward(&self, emissions: &[f32]) -> Forward {
+    /// What is expected of the text with these emissions `[tokens, tags]`.
+    pub(super) fn text(&self, emissions: &[f32]) -> Text {
         let tags = self.chain.tags;
-        let mut logarithms: Vec<f64> = emissions.iter().copied().map(f64::from).collect();
-        let mut shares = vec![0.0; emissions.len()];
-        let mut sums = vec![0.0; emissions.len()];
-        let mut largest_before = 0.0;
-        for at in (0..emissions.len()).step_by(tags) {
-            let (earlier, rest) = logarithms.split_at_mut(at);
-            let here = &mut rest[..tags];
-            if at == 0 {
-                here.iter_mut().zip(&self.chain.start).for_each(|(log, start)| *log += start);
-            } else {
-                let before = &earlier[at - tags..];
-                let sums = &mut sums[at..at + tags];
-                add_rows(sums, &shares[at - tags..at], &self.factors);
-                for (to, (log, &sum)) in here.iter_mut().zip(&*sums).enumerate() {
-                    *log += if sum >= SMALLEST_SUM {
-                        largest_before + self.largest + f64::from(sum).ln()
-                    } else {
-                        self.exact_sum(before, to)
-                    };
-                }
-            }
-            largest_before = finite_maximum(here);
-            for (share, log) in shares[at..].iter_mut().zip(&*here) {
-                *share = exp((log - largest_before) as f32);
-            }
-        }
-        let last = &logarithms[emissions.len().saturating_sub(tags)..];
-        let log_partition = match last {
-            [] => 0.0,
-            last => log_sum_exp(last.iter().zip(&self.chain.end).map(|(log, end)| log + end)),
+        let padded = emissions.len() / tags * self.stride;
+        let mut text = Text {
+            log_partition: 0.0,
+            marginals: vec![0.0; emissions.len()],
+            shares: vec![0.0; padded],
+            ratios: vec![0.0; padded],
+            pairs: Vec::new(),
         };
-        Forward { logarithms, shares, sums, log_partition }
-    }
-
-    pub(super) fn backward(&self, forward: &Forward) -> Backward {
-        let tags = self.chain.tags;
-        let values = forward.shares.len();
-        let mut marginals = vec![0.0; values];
-        let mut ratios = vec![0.0; values];
-        let mut exact_pairs = Vec::new();
-        let last = values.saturating_sub(tags);
-        for (tag, marginal) in marginals[last..].iter_mut().enumerate() {
-            let log = forward.logarithms[last + tag] + self.chain.end[tag];
-            *marginal = (log - forward.log_partition).exp() as f32;
+        if !emissions.is_empty() && !sums(self, emissions, &mut text) {
+            exact::sums(&self.chain, emissions, &mut text);
         }
-        for at in (tags..values).step_by(tags).rev() {
-            let (earlier, here) = marginals.split_at_mut(at);
-            let before = &mut earlier[at - tags..];
-            let sums = &forward.sums[at..at + tags];
-            let ratios = &mut ratios[at - tags..at];
-            for ((ratio, &marginal), &sum) in ratios.iter_mut().zip(&*here).zip(sums) {
-                *ratio = if sum >= SMALLEST_SUM { marginal / sum } else { 0.0 };
+        text
+    }
+}
+
+/// exp(weights − m) and m, the maximum; 0 where it is −∞, so that it can be subtracted.
+fn scaled(weights: &[f32]) -> (Vec<f32>, f64) {
+    let mut values = weights.to_vec();
+    let largest = Some(lanes::max(weights)).filter(|max| max.is_finite()).unwrap_or(0.0);
+    exponentials(&mut values, largest);
+    (values, f64::from(largest))
+}
+
+vectorized! {
+    fn exponentials(values: &mut [f32], shift: f32) {
+        values.iter_mut().for_each(|value| *value = exp(*value - shift));
+    }
+}
+
+vectorized! {
+    /// Fills in the text; whether its numbers can be trusted.
+    fn sums(recursion: &Recursion, emissions: &[f32], text: &mut Text) -> bool {
+        let (tags, stride) = (recursion.chain.tags, recursion.stride);
+        // x of all tokens; α takes its place.
+        let mut factors = vec![f32::NEG_INFINITY; text.shares.len()];
+        let mut log = recursion.log_of_ends;
+        for (row, emissions) in factors.chunks_exact_mut(stride).zip(emissions.chunks_exact(tags)) {
+            row[..tags].copy_from_slice(emissions);
+            let max = lanes::max(row);
+            row.iter_mut().for_each(|value| *value -= max);
+            log += f64::from(max);
+        }
+        factors.iter_mut().for_each(|value| *value = exp(*value));
+
+        let mut smallest_scale = f32::INFINITY;
+        let mut sums = recursion.start.clone();
+        for (token, factors) in factors.chunks_exact(stride).enumerate() {
+            let (before, rest) = text.shares.split_at_mut(token * stride);
+            let shares = &mut rest[..stride];
+            if token > 0 {
+                product(&before[(token - 1) * stride..], &recursion.factors, &mut sums);
+                log += recursion.log_of_step;
             }
-            add_rows(before, ratios, &self.transposed);
-            let shares = &forward.shares[at - tags..at];
-            before.iter_mut().zip(shares).for_each(|(marginal, share)| *marginal *= share);
-            for to in (0..tags).filter(|&to| sums[to] < SMALLEST_SUM && here[to] > 0.0) {
-                let pairs = self.exact_pairs(&forward.logarithms[at - tags..at], to, here[to]);
-                for &(pair, probability) in &pairs {
-                    before[pair / tags] += probability;
-                }
-                exact_pairs.extend(pairs);
+            shares.iter_mut().zip(&sums).zip(factors).for_each(|((share, sum), factor)| *share = sum * factor);
+            let scale = rescale(shares);
+            smallest_scale = smaller(smallest_scale, scale);
+            log += f64::from(scale).ln();
+        }
+
+        let mut smallest_agreement = f32::INFINITY;
+        let mut following = recursion.end.clone();
+        let mut weights = vec![0.0; stride];
+        for token in (0..factors.len() / stride).rev() {
+            let row = token * stride..(token + 1) * stride;
+            let (shares, factors) = (&text.shares[row.clone()], &factors[row]);
+            let agreement = lanes::sum_pairs(shares, &following, |share, following| share * following);
+            smallest_agreement = smaller(smallest_agreement, agreement);
+            if (token + 1) * stride == text.shares.len() {
+                log += f64::from(agreement).ln();
+            }
+            let marginals = &mut text.marginals[token * tags..(token + 1) * tags];
+            for ((marginal, share), following) in marginals.iter_mut().zip(shares).zip(&following) {
+                *marginal = share * following / agreement;
+            }
+            if token == 0 {
+                break;
+            }
+            weights.iter_mut().zip(factors).zip(&following).for_each(|((weight, factor), following)| {
+                *weight = factor * following;
+            });
+            product(&weights, &recursion.transposed, &mut following);
+            let before = (token - 1) * stride..token * stride;
+            let total = lanes::sum_pairs(&text.shares[before.clone()], &following, |share, sum| share * sum);
+            text.ratios[before].iter_mut().zip(&weights).for_each(|(ratio, weight)| *ratio = weight / total);
+            smallest_scale = smaller(smallest_scale, rescale(&mut following));
+        }
+        text.log_partition = log;
+        log.is_finite() && smallest_scale * smallest_agreement >= LEAST
+    }
+}
+
+/// The smaller of two; NaN where the second is.
+#[inline(always)]
+fn smaller(a: f32, b: f32) -> f32 {
+    if b > a { a } else { b }
+}
+
+/// Divides a row by its maximum, which it returns.
+#[inline(always)]
+fn rescale(row: &mut [f32]) -> f32 {
+    let max = lanes::max(row);
+    row.iter_mut().for_each(|value| *value /= max);
+    max
+}
+
+/// `result(c) = Σ_i weights(i) matrix(i, c)`, padded as F is.
+#[inline(always)]
+fn product(weights: &[f32], matrix: &[f32], result: &mut [f32]) {
+    let stride = result.len();
+    for (block, result) in result.as_chunks_mut::<PADDED_TO>().0.iter_mut().enumerate() {
+        let mut sums = [[0.0; PADDED_TO]; TERMS];
+        for (weights, rows) in weights.as_chunks::<TERMS>().0.iter().zip(matrix.chunks_exact(TERMS * stride))
+        {
+            for (term, sums) in sums.iter_mut().enumerate() {
+                let row = &rows[term * stride + block * PADDED_TO..][..PADDED_TO];
+                sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += weights[term] * value);
             }
         }
-        Backward { marginals, ratios, exact_pairs }
-    }
-
-    /// P(y_{t−1} = i, y_t = to) of all i, from α_{t−1} and P(y_t = to).
-    fn exact_pairs(&self, before: &[f64], to: usize, marginal: f32) -> Vec<(usize, f32)> {
-        let total = self.exact_sum(before, to);
-        let pair = |(from, log): (usize, &f64)| {
-            let pair = from * self.chain.tags + to;
-            (pair, (log + self.chain.transitions[pair] - total).exp() as f32 * marginal)
-        };
-        before.iter().enumerate().map(pair).collect()
-    }
-
-    /// log Σ_i exp(α(i) + A(i, to)).
-    fn exact_sum(&self, before: &[f64], to: usize) -> f64 {
-        let into = self.chain.transitions[to..].iter().step_by(self.chain.tags);
-        log_sum_exp(before.iter().zip(into).map(|(log, weight)| log + weight))
-    }
-}
-
-/// `sum += Σ_i weights(i) · row i of matrix`.
-fn add_rows(sum: &mut [f32], weights: &[f32], matrix: &[f32]) {
-    for (&weight, row) in weights.iter().zip(matrix.chunks_exact(sum.len())) {
-        if weight != 0.0 {
-            sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * value);
+        let [a, b, c, d] = sums;
+        for (i, result) in result.iter_mut().enumerate() {
+            *result = (a[i] + b[i]) + (c[i] + d[i]);
         }
     }
 }
 
-/// The maximum, or 0 where it is −∞, so that it can be subtracted.
-fn finite_maximum(values: &[f64]) -> f64 {
-    let maximum = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if maximum == f64::NEG_INFINITY { 0.0 } else { maximum }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{CrfWeights, Forbidden};
+    use crate::testing::{assert_close, sample};
+    use crate::{Offsets, Tensor};
 
-pub(super) fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
-    let maximum = values.clone().fold(f64::NEG_INFINITY, f64::max);
-    if maximum == f64::NEG_INFINITY {
-        return maximum;
+    /// A text done in both ways; its transitions' probabilities as Σ_t of the pairs.
+    #[test]
+    fn probabilities_and_logarithms_agree() {
+        let (tags, tokens) = (79, 12);
+        let times = |tensor: Tensor, factor: f32| crate::ops::scale(&tensor, factor).unwrap();
+        let emissions = times(sample(&[tokens, tags], 1), 8.0);
+        let [transitions, start, end] =
+            [&[tags, tags][..], &[tags], &[tags]].map(|shape| times(sample(shape, 2), 3.0));
+        let forbidden = Forbidden::new(tags).forbid(3, 5).forbid_start(4);
+        let weights =
+            CrfWeights { transitions: &transitions, start: &start, end: &end, forbidden: &forbidden };
+        let offsets = Offsets::from_lengths([tokens]);
+        let recursion = Recursion::new(Chain::new(&emissions, &weights, &offsets, "crf").unwrap());
+
+        let found = recursion.text(emissions.data());
+        assert!(found.pairs.is_empty(), "the text needed logarithms");
+        let mut exact = recursion.text(emissions.data());
+        exact::sums(&recursion.chain, emissions.data(), &mut exact);
+        // 12 tokens in f32, a sum of 79 terms each.
+        assert!((found.log_partition - exact.log_partition).abs() < 1e-5);
+        assert_close(&found.marginals, &exact.marginals, 1e-5);
+        let stride = recursion.stride;
+        let rows = found.shares.chunks_exact(stride).zip(found.ratios.chunks_exact(stride));
+        let mut pairs = vec![0.0; tags * tags];
+        for (shares, ratios) in rows {
+            for (at, pair) in pairs.iter_mut().enumerate() {
+                let (from, to) = (at / tags, at % tags);
+                *pair += shares[from] * recursion.factors[from * stride + to] * ratios[to];
+            }
+        }
+        assert_close(&pairs, &exact.pairs, 1e-5);
     }
-    maximum + values.map(|value| (value - maximum).exp()).sum::<f64>().ln()
 }

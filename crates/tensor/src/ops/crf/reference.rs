@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::recursion::log_sum_exp;
+use super::exact::log_sum_exp;
 use super::{CrfWeights, Forbidden};
 use crate::{Offsets, Tensor};
 

@@ -1,6 +1,5 @@
-use rayon::prelude::*;
-
-use super::{Chain, CrfWeights, no_sequence, rows_of};
+use super::{Chain, CrfWeights, map_texts, no_sequence};
+use crate::lanes::vectorized;
 use crate::{Offsets, Result, Tensor};
 
 /// The tag sequence of highest score for each text, packed: `[tokens]` tags. Where sequences tie, the lowest tag wins,
@@ -17,36 +16,26 @@ use crate::{Offsets, Result, Tensor};
 pub fn viterbi(emissions: &Tensor, weights: &CrfWeights<'_>, offsets: &Offsets) -> Result<Vec<u32>> {
     const NAME: &str = "viterbi";
     let chain = Chain::new(emissions, weights, offsets, NAME)?;
-    let texts: Vec<Vec<u32>> = (0..offsets.segments())
-        .into_par_iter()
-        .map(|text| {
-            let emissions = rows_of(emissions, offsets, text);
-            best_sequence(&chain, emissions).ok_or_else(|| no_sequence(NAME, text, emissions))
-        })
-        .collect::<Result<_>>()?;
-    Ok(texts.concat())
+    let texts = map_texts(emissions, offsets, |text, emissions| {
+        best_sequence(&chain, emissions).ok_or_else(|| no_sequence(NAME, text, emissions))
+    });
+    Ok(texts.into_iter().collect::<Result<Vec<_>>>()?.concat())
 }
 
 fn best_sequence(chain: &Chain, emissions: &[f32]) -> Option<Vec<u32>> {
     let tags = chain.tags;
     let mut rows = emissions.chunks_exact(tags);
     let Some(first) = rows.next() else { return Some(Vec::new()) };
-    let mut scores: Vec<f64> =
-        first.iter().zip(&chain.start).map(|(&e, start)| f64::from(e) + start).collect();
-    let mut came_from = vec![0u32; emissions.len()];
+    let mut scores: Vec<f64> = chain.start.iter().copied().map(f64::from).collect();
+    add(&mut scores, first);
+    let mut came_from = vec![0; emissions.len()];
+    let mut before = vec![0.0; tags];
     for (row, came_from) in rows.zip(came_from.chunks_exact_mut(tags).skip(1)) {
-        let mut best = vec![f64::NEG_INFINITY; tags];
-        for (from, (score, weights)) in scores.iter().zip(chain.transitions.chunks_exact(tags)).enumerate() {
-            for ((best, came_from), weight) in best.iter_mut().zip(&mut *came_from).zip(weights) {
-                if score + weight > *best {
-                    *best = score + weight;
-                    *came_from = from as u32;
-                }
-            }
-        }
-        scores = best.iter().zip(row).map(|(best, &e)| best + f64::from(e)).collect();
+        std::mem::swap(&mut before, &mut scores);
+        best_steps(&before, &chain.transitions, &mut scores, came_from);
+        add(&mut scores, row);
     }
-    scores.iter_mut().zip(&chain.end).for_each(|(score, end)| *score += end);
+    add(&mut scores, &chain.end);
     let mut tag = first_maximum(&scores)?;
     let mut sequence = vec![0; emissions.len() / tags];
     for (place, came_from) in sequence.iter_mut().zip(came_from.chunks_exact(tags)).rev() {
@@ -54,6 +43,24 @@ fn best_sequence(chain: &Chain, emissions: &[f32]) -> Option<Vec<u32>> {
         tag = came_from[tag as usize];
     }
     Some(sequence)
+}
+
+fn add(scores: &mut [f64], weights: &[f32]) {
+    scores.iter_mut().zip(weights).for_each(|(score, &weight)| *score += f64::from(weight));
+}
+
+vectorized! {
+    /// max_i (before(i) + A(i,j)) of each j, and the first i that has it.
+    fn best_steps(before: &[f64], transitions: &[f32], best: &mut [f64], came_from: &mut [u32]) {
+        best.fill(f64::NEG_INFINITY);
+        for (from, (score, weights)) in before.iter().zip(transitions.chunks_exact(best.len())).enumerate() {
+            for ((best, came_from), &weight) in best.iter_mut().zip(&mut *came_from).zip(weights) {
+                let score = score + f64::from(weight);
+                *came_from = if score > *best { from as u32 } else { *came_from };
+                *best = if score > *best { score } else { *best };
+            }
+        }
+    }
 }
 
 /// Where the first of the greatest scores stands; `None` where all are −∞.

@@ -8,9 +8,9 @@
 //!
 //! An empty segment gives zeros. Kept for the backward: the offsets.
 
-use crate::lanes::add_scaled;
+use crate::lanes::{add_scaled, vectorized};
 use crate::parallel::{for_each_row_block, for_each_segment};
-use crate::{Buffer, Gradient, Offsets, Operation, Result, Tensor};
+use crate::{Buffer, Gradient, Offsets, Operation, Result, Tensor, memory};
 
 /// The sum of each segment's rows, `[segments, width]` of x `[rows, width]`; zeros for an empty segment.
 ///
@@ -61,16 +61,35 @@ impl Pooling {
 fn pool(x: &Tensor, offsets: &Offsets, pooling: Pooling) -> Result<Tensor> {
     let (rows, width) = x.rows_columns();
     offsets.check_rows(rows, pooling.name())?;
-    let mut y = vec![0.0; offsets.segments() * width];
+    let mut y = memory::overwritable(offsets.segments() * width);
     for_each_row_block(&mut y, width, |first, block| {
         for (s, sum) in block.chunks_exact_mut(width).enumerate() {
             let range = offsets.range(first + s);
             let weight = pooling.weight(range.len());
-            range.for_each(|i| add_scaled(sum, weight, x.row(i)));
+            weighted_sum(&x.data()[range.start * width..range.end * width], weight, sum);
         }
     });
     let operation = Pool { x: x.clone(), offsets: offsets.clone(), pooling };
     Ok(Buffer::new(y, &[offsets.segments(), width])?.recorded(operation))
+}
+
+vectorized! {
+    /// The sum of rows, each weighed alike.
+    fn weighted_sum(rows: &[f32], weight: f32, sum: &mut [f32]) {
+        sum.fill(0.0);
+        for row in rows.chunks_exact(sum.len()) {
+            add_scaled(sum, weight, row);
+        }
+    }
+}
+
+vectorized! {
+    /// The same row in all places, weighed.
+    fn spread(row: &[f32], weight: f32, rows: &mut [f32]) {
+        for place in rows.chunks_exact_mut(row.len().max(1)) {
+            place.iter_mut().zip(row).for_each(|(place, value)| *place = weight * value);
+        }
+    }
 }
 
 struct Pool {
@@ -90,16 +109,12 @@ impl Operation for Pool {
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
         let (_, width) = self.x.rows_columns();
-        let mut dx = vec![0.0; self.x.len()];
+        let mut dx = memory::overwritable(self.x.len());
         for_each_segment(
             [&mut dx],
             &self.offsets,
             |rows| [rows * width],
-            |segment, range, [dx]| {
-                let weight = self.pooling.weight(range.len());
-                dx.chunks_exact_mut(width.max(1))
-                    .for_each(|dx| add_scaled(dx, weight, gradient.row(segment)));
-            },
+            |segment, range, [dx]| spread(gradient.row(segment), self.pooling.weight(range.len()), dx),
         );
         Ok(vec![Some(Tensor::new(dx, self.x.shape())?.into())])
     }

@@ -9,8 +9,9 @@
 //! Kept for the backward: nothing but the result.
 
 use crate::exponential::exp;
+use crate::lanes::vectorized;
 use crate::parallel::for_each_segment;
-use crate::{Buffer, Gradient, Offsets, Operation, Result, Tensor};
+use crate::{Buffer, Gradient, Offsets, Operation, Result, Tensor, memory};
 
 /// The softmax over the rows of each segment of x `[rows, columns]`, each column alone; of x's shape.
 ///
@@ -19,42 +20,50 @@ use crate::{Buffer, Gradient, Offsets, Operation, Result, Tensor};
 pub fn segment_softmax(x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
     let (rows, columns) = x.rows_columns();
     offsets.check_rows(rows, "segment_softmax")?;
-    let mut y = x.data().to_vec();
+    let mut y = memory::overwritable(x.len());
+    y.copy_from_slice(x.data());
     for_each_segment([&mut y], offsets, |rows| [rows * columns], |_, _, [y]| softmax_of_columns(y, columns));
     let operation = SegmentSoftmax { x: x.clone(), offsets: offsets.clone() };
     Ok(Buffer::new(y, x.shape())?.recorded(operation))
 }
 
-/// The softmax of each column over the given rows.
-pub(in crate::ops) fn softmax_of_columns(rows: &mut [f32], columns: usize) {
-    if columns == 0 {
-        return;
-    }
-    let mut maxima = vec![f32::NEG_INFINITY; columns];
-    for row in rows.chunks_exact(columns) {
-        maxima.iter_mut().zip(row).for_each(|(maximum, &x)| *maximum = maximum.max(x));
-    }
-    let mut sums = vec![0.0; columns];
-    for row in rows.chunks_exact_mut(columns) {
-        row.iter_mut().zip(&maxima).for_each(|(x, maximum)| *x = exp(*x - maximum));
-        sums.iter_mut().zip(&*row).for_each(|(sum, x)| *sum += x);
-    }
-    for row in rows.chunks_exact_mut(columns) {
-        row.iter_mut().zip(&sums).for_each(|(x, sum)| *x /= sum);
+vectorized! {
+    /// The softmax of each column over the given rows.
+    pub(in crate::ops) fn softmax_of_columns(rows: &mut [f32], columns: usize) {
+        if columns == 0 {
+            return;
+        }
+        let mut maxima = vec![f32::NEG_INFINITY; columns];
+        for row in rows.chunks_exact(columns) {
+            maxima.iter_mut().zip(row).for_each(|(maximum, &x)| *maximum = maximum.max(x));
+        }
+        for row in rows.chunks_exact_mut(columns) {
+            row.iter_mut().zip(&maxima).for_each(|(x, maximum)| *x -= maximum);
+        }
+        rows.iter_mut().for_each(|x| *x = exp(*x));
+        let mut sums = vec![0.0; columns];
+        for row in rows.chunks_exact(columns) {
+            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+        }
+        for row in rows.chunks_exact_mut(columns) {
+            row.iter_mut().zip(&sums).for_each(|(x, sum)| *x /= sum);
+        }
     }
 }
 
-/// From a softmax y of the given rows and its gradient, the gradient of what it was taken of; in place.
-pub(in crate::ops) fn softmax_of_columns_backward(y: &[f32], gradient: &mut [f32], columns: usize) {
-    if columns == 0 {
-        return;
-    }
-    let mut means = vec![0.0; columns];
-    for (y, dy) in y.chunks_exact(columns).zip(gradient.chunks_exact(columns)) {
-        means.iter_mut().zip(y).zip(dy).for_each(|((mean, y), dy)| *mean += y * dy);
-    }
-    for (y, dy) in y.chunks_exact(columns).zip(gradient.chunks_exact_mut(columns)) {
-        dy.iter_mut().zip(y).zip(&means).for_each(|((dy, y), mean)| *dy = y * (*dy - mean));
+vectorized! {
+    /// From a softmax y of the given rows and its gradient, the gradient of what it was taken of; in place.
+    pub(in crate::ops) fn softmax_of_columns_backward(y: &[f32], gradient: &mut [f32], columns: usize) {
+        if columns == 0 {
+            return;
+        }
+        let mut means = vec![0.0; columns];
+        for (y, dy) in y.chunks_exact(columns).zip(gradient.chunks_exact(columns)) {
+            means.iter_mut().zip(y).zip(dy).for_each(|((mean, y), dy)| *mean += y * dy);
+        }
+        for (y, dy) in y.chunks_exact(columns).zip(gradient.chunks_exact_mut(columns)) {
+            dy.iter_mut().zip(y).zip(&means).for_each(|((dy, y), mean)| *dy = y * (*dy - mean));
+        }
     }
 }
 
@@ -74,7 +83,8 @@ impl Operation for SegmentSoftmax {
 
     fn backward(&self, output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
         let (_, columns) = output.rows_columns();
-        let mut dx = gradient.data().to_vec();
+        let mut dx = memory::overwritable(gradient.len());
+        dx.copy_from_slice(gradient.data());
         for_each_segment(
             [&mut dx],
             &self.offsets,

@@ -1,4 +1,5 @@
 use super::self_attention;
+use crate::ops::concatenate_columns;
 use crate::testing::{assert_close, assert_same_on_threads, check_gradients, sample};
 use crate::{Offsets, RandomKey, Result, Tensor};
 
@@ -14,12 +15,12 @@ fn attend(
     heads: usize,
     dropout: Option<(f32, RandomKey)>,
 ) -> Result<Tensor> {
-    self_attention(&t[0], &t[1], &t[2], offsets, heads, dropout)
+    self_attention(&concatenate_columns(&[&t[0], &t[1], &t[2]])?, offsets, heads, dropout)
 }
 
 #[test]
 fn gradients_agree_with_differences() {
-    for lengths in [&[2][..], &[1, 5], &[0, 3, 1, 0, 6, 2]] {
+    for lengths in [&[2][..], &[1, 5], &[0, 3, 1, 0, 6, 2], &[30, 1]] {
         let offsets = Offsets::from_lengths(lengths.iter().copied());
         for (heads, width) in [(1, 1), (1, 5), (3, 3), (2, 8)] {
             let inputs = query_key_value(&[offsets.rows(), width]);
@@ -33,7 +34,8 @@ fn gradients_agree_with_differences() {
 #[test]
 fn a_token_alone_reads_itself() {
     let [query, key, value] = query_key_value(&[3, 4]).map(|tensor| tensor.leaf());
-    let output = self_attention(&query, &key, &value, &Offsets::from_lengths([1, 1, 1]), 2, None).unwrap();
+    let leaves = [query.clone(), key, value.clone()];
+    let output = attend(&leaves, &Offsets::from_lengths([1, 1, 1]), 2, None).unwrap();
     assert_eq!(output.data(), value.data());
     let gradient = sample(&[3, 4], 4);
     let gradients = output.backward_from(gradient.clone()).unwrap();
@@ -67,6 +69,90 @@ fn agrees_with_pytorch_on_packed_texts() {
     }
 }
 
+/// The formulas of the module for one head `[n, d]` in f64, with a maximum taken off each row of S.
+/// Returns O, dQ, dK and dV of dO.
+fn reference([q, k, v, d_output]: [&[f32]; 4], d: usize) -> [Vec<f32>; 4] {
+    let n = q.len() / d;
+    let at = |x: &[f32], row: usize, column: usize| f64::from(x[row * d + column]);
+    let dot = |a: &[f32], i, b: &[f32], j| (0..d).map(|c| at(a, i, c) * at(b, j, c)).sum::<f64>();
+    let scale = 1.0 / (d as f64).sqrt();
+    let [mut o, mut dq, mut dk, mut dv] = [(); 4].map(|()| vec![0.0f64; n * d]);
+    for i in 0..n {
+        let s: Vec<f64> = (0..n).map(|j| dot(q, i, k, j) * scale).collect();
+        let max = s.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = s.iter().map(|s| (s - max).exp()).sum();
+        let w: Vec<f64> = s.iter().map(|s| (s - max).exp() / sum).collect();
+        let dw: Vec<f64> = (0..n).map(|j| dot(d_output, i, v, j)).collect();
+        let mean: f64 = w.iter().zip(&dw).map(|(w, dw)| w * dw).sum();
+        for j in 0..n {
+            let ds = w[j] * (dw[j] - mean) * scale;
+            for c in 0..d {
+                o[i * d + c] += w[j] * at(v, j, c);
+                dv[j * d + c] += w[j] * at(d_output, i, c);
+                dq[i * d + c] += ds * at(k, j, c);
+                dk[j * d + c] += ds * at(q, i, c);
+            }
+        }
+    }
+    [o, dq, dk, dv].map(|x| x.into_iter().map(|x| x as f32).collect())
+}
+
+/// Compares each head of each text with the reference, which sees the head's columns alone.
+#[track_caller]
+fn assert_agrees_with_reference(inputs: &[Tensor; 3], lengths: &[usize], heads: usize, tolerance: f32) {
+    let (rows, width) = inputs[0].rows_columns();
+    let offsets = Offsets::from_lengths(lengths.iter().copied());
+    let leaves = inputs.each_ref().map(Tensor::leaf);
+    let output = attend(&leaves, &offsets, heads, None).unwrap();
+    let d_output = sample(&[rows, width], 4);
+    let gradients = output.clone().backward_from(d_output.clone()).unwrap();
+    let [dq, dk, dv] = leaves.each_ref().map(|leaf| gradients.get(leaf).unwrap().to_dense());
+    for text in offsets.iter() {
+        for columns in (0..width).step_by(width / heads).map(|first| first..first + width / heads) {
+            let part = |x: &Tensor| -> Vec<f32> {
+                text.clone().flat_map(|row| x.row(row)[columns.clone()].to_vec()).collect()
+            };
+            let [query, key, value] = inputs;
+            let sources = [query, key, value, &d_output].map(part);
+            let expected = reference(sources.each_ref().map(Vec::as_slice), columns.len());
+            for (found, expected) in [&output, &dq, &dk, &dv].into_iter().zip(expected) {
+                assert_close(&part(found), &expected, tolerance);
+            }
+        }
+    }
+}
+
+/// Sums of up to 200 products of size 1 in f32.
+#[test]
+fn texts_longer_than_a_block_agree_with_f64() {
+    for (lengths, heads, width) in [
+        (&[70][..], 2, 14),
+        (&[200], 1, 33),
+        (&[24, 25, 48, 3], 3, 120),
+        (&[16, 0, 97], 2, 2),
+        (&[31, 17], 2, 128),
+    ] {
+        let rows = lengths.iter().sum();
+        assert_agrees_with_reference(&query_key_value(&[rows, width]), lengths, heads, 1e-5);
+    }
+}
+
+/// S of up to ±80 and far beyond: its exponentials alone would overflow. Gradients of the size of Q and K, from S with an
+/// error of its size times 2⁻²⁴.
+#[test]
+fn extreme_scores_do_not_overflow() {
+    for (size, tolerance) in [(9.5, 1e-4), (100.0, 3e-2)] {
+        let inputs = query_key_value(&[40, 8]);
+        let [query, key, value] = inputs;
+        let grown = |x: &Tensor| crate::ops::scale(x, size).unwrap();
+        assert_agrees_with_reference(&[grown(&query), grown(&key), value], &[33, 7], 1, tolerance);
+    }
+    // Every score of the row is −10000.
+    let (query, key) = (Tensor::full(&[3, 4], -100.0), Tensor::full(&[3, 4], 50.0));
+    let value = sample(&[3, 4], 1);
+    assert_agrees_with_reference(&[query, key, value], &[3], 1, 1e-6);
+}
+
 #[test]
 fn texts_together_equal_texts_alone() {
     let lengths = [4, 0, 70, 1];
@@ -84,7 +170,7 @@ fn texts_together_equal_texts_alone() {
 fn the_share_dropped_is_as_promised() {
     let (zeros, ones) = (Tensor::zeros(&[200, 4]), Tensor::full(&[200, 4], 1.0));
     let offsets = Offsets::from_lengths([200]);
-    let output = self_attention(&zeros, &zeros, &ones, &offsets, 2, Some((0.3, KEY))).unwrap();
+    let output = attend(&[zeros.clone(), zeros, ones], &offsets, 2, Some((0.3, KEY))).unwrap();
     let mean = |head: usize| output.data().chunks(4).map(|row| f64::from(row[head * 2])).sum::<f64>() / 200.0;
     // 40,000 draws a head: the standard error is 0.0033.
     assert!((mean(0) - 1.0).abs() < 0.015 && (mean(1) - 1.0).abs() < 0.015, "{} {}", mean(0), mean(1));
@@ -107,29 +193,39 @@ fn the_mask_depends_on_key_head_and_position_alone() {
 
 #[test]
 fn no_text_is_no_fault() {
-    let x = Tensor::zeros(&[0, 4]);
-    assert_eq!(self_attention(&x, &x, &x, &Offsets::from_lengths([]), 2, None).unwrap().shape(), [0, 4]);
-    assert_eq!(self_attention(&x, &x, &x, &Offsets::from_lengths([0, 0]), 2, None).unwrap().shape(), [0, 4]);
+    for lengths in [&[][..], &[0, 0]] {
+        let x = Tensor::zeros(&[0, 12]).leaf();
+        let output = self_attention(&x, &Offsets::from_lengths(lengths.iter().copied()), 2, None).unwrap();
+        assert_eq!(output.shape(), [0, 4]);
+        let gradients = output.backward_from(Tensor::zeros(&[0, 4])).unwrap();
+        assert!(gradients.get(&x).unwrap().values().is_empty());
+    }
 }
 
 #[test]
 fn what_does_not_fit_is_named() {
-    let (x, other, offsets) = (Tensor::zeros(&[4, 6]), Tensor::zeros(&[4, 5]), Offsets::from_lengths([4]));
-    let message = |value, offsets, heads, probability| {
-        self_attention(&x, &x, value, offsets, heads, Some((probability, KEY))).unwrap_err().to_string()
+    let (x, offsets) = (Tensor::zeros(&[4, 18]), Offsets::from_lengths([4]));
+    let message = |x: &Tensor, offsets: &Offsets, heads, probability| {
+        self_attention(x, offsets, heads, Some((probability, KEY))).unwrap_err().to_string()
     };
-    assert_eq!(message(&other, &offsets, 2, 0.1), "self_attention: query is [4, 6], value [4, 5]");
-    assert_eq!(message(&x, &offsets, 4, 0.1), "self_attention: 4 heads do not divide a width of 6");
-    assert_eq!(message(&x, &offsets, 0, 0.1), "self_attention: 0 heads do not divide a width of 6");
+    for (columns, heads) in [(17, 1), (18, 4), (18, 0), (0, 2)] {
+        let x = Tensor::zeros(&[4, columns]);
+        let expected = format!(
+            "self_attention: {heads} heads need [tokens, 3 · width] with a width that they divide; \
+             found [4, {columns}]"
+        );
+        assert_eq!(message(&x, &offsets, heads, 0.1), expected);
+    }
     let expected = "self_attention: the probability of dropout must lie in [0, 1); found 1";
     assert_eq!(message(&x, &offsets, 2, 1.0), expected);
+    assert!(message(&x, &offsets, 2, f32::NAN).starts_with("self_attention: the probability"));
     let expected = "self_attention: the offsets cover 3 rows, the input has 4";
     assert_eq!(message(&x, &Offsets::from_lengths([3]), 2, 0.1), expected);
 }
 
 #[test]
 fn the_bits_do_not_depend_on_the_threads() {
-    // The last text is long enough for its matrix products to be split as well.
+    // Enough for several tasks; the heads of the last text fall to two of them.
     let offsets = Offsets::from_lengths((0..40).map(|i| i % 19).chain([130]));
     let inputs = query_key_value(&[offsets.rows(), 64]);
     assert_same_on_threads(|| {

@@ -1,0 +1,290 @@
+//! Products of 8-bit integers: a matrix with one scale a column, and rows quantized as they come, one scale each.
+//!
+//! ```text
+//! W[k, c] ≈ q[k, c] · s_c      s_c = max_k |W[k, c]| / 127     q ∈ −127 … 127
+//! X[r, k] ≈ p[r, k] · t_r      t_r = max_k |X[r, k]| / 127     p ∈ −127 … 127
+//! (X W)[r, c] ≈ t_r s_c Σ_k p[r, k] q[k, c]
+//! ```
+//!
+//! The sum is exact in 32 bits. AVX512-VNNI multiplies unsigned bytes by signed ones: it is given p + 128, and each
+//! column's sum starts from −128 Σ_k q[k, c].
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::RowParts;
+use super::blocks::Blocks;
+use super::kernel::{Bytes, Group, Left, PANEL, Right};
+use crate::lanes::vectorized;
+use crate::memory::{self, Values};
+
+/// The greatest quantized value.
+const GREATEST: f32 = 127.0;
+/// Bytes in a group.
+const GROUP: usize = 4;
+
+/// A matrix `[rows, columns]` of 8-bit integers with one scale a column.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Int8Matrix {
+    /// q, row after row.
+    pub(crate) values: Vec<i8>,
+    /// s, one a column.
+    pub(crate) scales: Vec<f32>,
+}
+
+impl Int8Matrix {
+    /// The nearest of a matrix of `columns` columns. Values that are not finite count as 0.
+    pub(crate) fn quantize(matrix: &[f32], columns: usize) -> Self {
+        let mut scales = vec![0.0f32; columns];
+        for row in matrix.chunks_exact(columns.max(1)) {
+            for (greatest, value) in scales.iter_mut().zip(row).filter(|(_, value)| value.is_finite()) {
+                *greatest = greatest.max(value.abs());
+            }
+        }
+        scales.iter_mut().for_each(|scale| *scale /= GREATEST);
+        let nearest = |(value, scale): (&f32, &f32)| match *scale > 0.0 {
+            // `as` saturates, and turns NaN into 0.
+            true => (value / scale).round_ties_even().clamp(-GREATEST, GREATEST) as i8,
+            false => 0,
+        };
+        let rows = matrix.chunks_exact(columns.max(1));
+        let values = rows.flat_map(|row| row.iter().zip(&scales).map(nearest)).collect();
+        Self { values, scales }
+    }
+
+    /// q · s of one row.
+    pub(crate) fn row(&self, row: usize) -> impl Iterator<Item = f32> {
+        let values = &self.values[row * self.scales.len()..(row + 1) * self.scales.len()];
+        values.iter().zip(&self.scales).map(|(&value, scale)| f32::from(value) * scale)
+    }
+
+    /// q · s of all rows.
+    pub(crate) fn to_f32(&self) -> Vec<f32> {
+        (0..self.values.len() / self.scales.len().max(1)).flat_map(|row| self.row(row)).collect()
+    }
+}
+
+/// An [`Int8Matrix`] as the right side of a product, in the order in which it is read.
+pub(crate) struct Int8Right {
+    /// `[⌈columns / 32⌉, ⌈inner / 4⌉, 32]` groups of four bytes along the inner dimension.
+    panels: Vec<u32>,
+    /// −128 Σ_k q, one a column, filled up to whole panels.
+    starts: Vec<i32>,
+    scales: Vec<f32>,
+    inner: usize,
+}
+
+impl Int8Right {
+    pub(crate) fn new(matrix: &Int8Matrix) -> Self {
+        let columns = matrix.scales.len();
+        let inner = matrix.values.len() / columns.max(1);
+        let groups = inner.div_ceil(GROUP);
+        let at = |row: usize, column: usize| match row < inner && column < columns {
+            true => matrix.values[row * columns + column],
+            false => 0,
+        };
+        let mut panels = vec![0; columns.div_ceil(PANEL) * groups * PANEL];
+        panels.par_chunks_mut((groups * PANEL).max(1)).enumerate().for_each(|(panel, bytes)| {
+            for (i, group) in bytes.iter_mut().enumerate() {
+                let (row, column) = (i / PANEL * GROUP, panel * PANEL + i % PANEL);
+                let bytes = std::array::from_fn(|byte| at(row + byte, column).cast_unsigned());
+                *group = u32::from_le_bytes(bytes);
+            }
+        });
+        let start = |column| -128 * (0..inner).map(|row| i32::from(at(row, column))).sum::<i32>();
+        let starts = (0..columns.next_multiple_of(PANEL)).map(start).collect();
+        Self { panels, starts, scales: matrix.scales.clone(), inner }
+    }
+}
+
+/// `result = x · right` of x [rows, inner]; then `finish(row, first column, values)` for each part of a row.
+pub(crate) fn product_int8_then(
+    result: &mut [f32],
+    x: &[f32],
+    right: &Int8Right,
+    finish: impl Fn(usize, usize, &mut [f32]) + Sync,
+) {
+    product_for(Bytes::is_native(), result, x, right, finish);
+}
+
+fn product_for(
+    native: bool,
+    result: &mut [f32],
+    x: &[f32],
+    right: &Int8Right,
+    finish: impl Fn(usize, usize, &mut [f32]) + Sync,
+) {
+    let (inner, columns) = (right.inner, right.scales.len());
+    if result.is_empty() {
+        return;
+    }
+    let rows = result.len() / columns;
+    assert!(
+        result.len() == rows * columns && x.len() == rows * inner,
+        "an operation asked for a product beyond its inputs"
+    );
+    let groups = inner.div_ceil(GROUP);
+    let mut quantized = memory::overwritable(rows * groups);
+    let row_scales = quantize_rows(x, inner, bytemuck::cast_slice_mut(&mut quantized));
+    let quantized = Values::new(quantized);
+    let left = Left { groups: bytemuck::cast_slice(&quantized), row_stride: groups, group_stride: 1 };
+    let sides = Right { panels: &right.panels, starts: Some(&right.starts), groups };
+    let result = RowParts::new(result, columns);
+    Blocks::new(rows, inner, columns, super::FEWEST_ROWS).for_each(|rows, columns| {
+        if native {
+            // SAFETY: the processor is native; both sides cover the result, whose blocks are disjoint and begin with a
+            // panel.
+            unsafe {
+                let place = result.pointer(rows.start, columns.start);
+                Bytes::block(left, sides, rows.clone(), columns.clone(), place, result.columns());
+            }
+        }
+        for row in rows {
+            // SAFETY: the blocks are disjoint, and so are their rows.
+            let part = unsafe { result.part(row, columns.clone()) };
+            if !native {
+                let left = &left.groups[row * groups..(row + 1) * groups];
+                row_sums(left, sides, columns.clone(), part);
+            }
+            let scales = &right.scales[columns.clone()];
+            part.iter_mut().zip(scales).for_each(|(value, scale)| *value *= scale * row_scales[row]);
+            finish(row, columns.start, part);
+        }
+    });
+}
+
+/// Fills the groups with p + 128, and returns t of each row.
+fn quantize_rows(x: &[f32], inner: usize, groups: &mut [u32]) -> Vec<f32> {
+    let mut scales = vec![0.0; x.len() / inner.max(1)];
+    let of_row = inner.div_ceil(GROUP).max(1);
+    let quantize = |((x, groups), scale): ((&[f32], &mut [u32]), &mut f32)| {
+        *scale = quantize_row(x, bytemuck::cast_slice_mut(groups));
+    };
+    let rows = x.par_chunks_exact(inner.max(1)).zip(groups.par_chunks_exact_mut(of_row)).zip(&mut scales);
+    rows.with_min_len(ROWS_AT_ONCE).for_each(quantize);
+    scales
+}
+
+/// Rows that one thread quantizes at a time, at least.
+const ROWS_AT_ONCE: usize = 16;
+
+vectorized! {
+    /// Fills one row's bytes with p + 128, and returns t.
+    fn quantize_row(x: &[f32], bytes: &mut [u8]) -> f32 {
+        /// Added to a small number, it leaves the nearest whole number, plus 128, in the lowest byte.
+        const ROUNDING: f32 = 12_582_912.0 + 128.0;
+        let magnitude = |value: &f32| value.to_bits() & 0x7fff_ffff;
+        let greatest = f32::from_bits(x.iter().map(magnitude).max().unwrap_or(0));
+        let factor = if greatest > 0.0 { GREATEST / greatest } else { 0.0 };
+        let (filled, beyond) = bytes.split_at_mut(x.len());
+        for (byte, x) in filled.iter_mut().zip(x) {
+            *byte = (x * factor + ROUNDING).to_bits() as u8;
+        }
+        // The weights beyond are 0.
+        beyond.fill(0);
+        greatest / GREATEST
+    }
+}
+
+vectorized! {
+    /// The sums of some columns of one row where the processor has no instruction for them; the columns begin with a panel.
+    fn row_sums(left: &[u32], right: Right<'_>, columns: Range<usize>, results: &mut [f32]) {
+        let groups = right.groups;
+        for (results, first) in results.chunks_mut(PANEL).zip(columns.step_by(PANEL)) {
+            let mut sums: [i32; PANEL] =
+                std::array::from_fn(|i| right.starts.map_or(0, |starts| starts[first + i]));
+            let (panel, _) = right.panels[first * groups..][..groups * PANEL].as_chunks::<PANEL>();
+            for (left, right) in left.iter().zip(panel) {
+                let left = left.to_le_bytes().map(i32::from);
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    let right = right.to_le_bytes().map(|byte| i32::from(byte.cast_signed()));
+                    *sum += left.iter().zip(right).map(|(left, right)| left * right).sum::<i32>();
+                }
+            }
+            for (result, sum) in results.iter_mut().zip(sums) {
+                *result = sum as f32;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, assert_same_on_threads, sample};
+    use proptest::prelude::*;
+
+    fn product(native: bool, x: &[f32], right: &Int8Right, rows: usize) -> Vec<f32> {
+        let mut result = vec![f32::NAN; rows * right.scales.len()];
+        product_for(native, &mut result, x, right, |_, _, _| {});
+        result
+    }
+
+    /// The formula, with exact sums.
+    fn reference(x: &[f32], matrix: &Int8Matrix, inner: usize) -> Vec<f32> {
+        let columns = matrix.scales.len();
+        let row = |x: &[f32]| -> Vec<f32> {
+            let greatest = x.iter().fold(0.0f32, |greatest, value| greatest.max(value.abs()));
+            let scale = f64::from(greatest / 127.0);
+            let p = |x: f32| if scale > 0.0 { (f64::from(x) / scale).round() } else { 0.0 };
+            let sum = |c: usize| -> f64 {
+                (0..inner).map(|k| p(x[k]) * f64::from(matrix.values[k * columns + c])).sum()
+            };
+            (0..columns).map(|c| (scale * f64::from(matrix.scales[c]) * sum(c)) as f32).collect()
+        };
+        x.chunks(inner).flat_map(row).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn both_ways_follow_the_formula(rows in 1usize..40, inner in 1usize..70, columns in 1usize..70) {
+            let (x, weight) = (sample(&[rows, inner], 1), sample(&[inner, columns], 2));
+            let matrix = Int8Matrix::quantize(weight.data(), columns);
+            let right = Int8Right::new(&matrix);
+            let portable = product(false, x.data(), &right, rows);
+            // A value half-way between two whole numbers may go either way: 1 / 254 of the greatest product a place.
+            assert_close(&portable, &reference(x.data(), &matrix, inner), 2e-2);
+            // Sums of whole numbers are exact.
+            assert_close(&product(Bytes::is_native(), x.data(), &right, rows), &portable, 0.0);
+        }
+    }
+
+    #[test]
+    fn a_product_is_near_that_in_f32() {
+        let (x, weight) = (sample(&[30, 300], 1), sample(&[300, 100], 2));
+        let right = Int8Right::new(&Int8Matrix::quantize(weight.data(), 100));
+        let found = product(Bytes::is_native(), x.data(), &right, 30);
+        let mut expected = vec![0.0; 30 * 100];
+        let (left, right) =
+            (super::super::Matrix::new(x.data(), 300), super::super::Matrix::new(weight.data(), 100));
+        super::super::product(&mut expected, left, right, 300, 100);
+        let norm =
+            |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v * v)).sum::<f64>().sqrt();
+        let error = norm(&mut found.iter().zip(&expected).map(|(f, e)| f - e));
+        // Two roundings of at most 1 / 254 of the greatest value each; for uniform values some 0.5 % of the norm.
+        assert!(error / norm(&mut expected.into_iter()) < 0.01, "{error}");
+    }
+
+    #[test]
+    fn quantized_values_are_within_half_a_step() {
+        let weight = sample(&[50, 7], 1);
+        let matrix = Int8Matrix::quantize(weight.data(), 7);
+        for (i, (found, expected)) in matrix.to_f32().iter().zip(weight.data()).enumerate() {
+            assert!((found - expected).abs() <= 0.501 * matrix.scales[i % 7], "{found} {expected}");
+        }
+        let odd = Int8Matrix::quantize(&[f32::NAN, 0.0, 2.0, 0.0, f32::INFINITY, 0.0], 2);
+        assert_eq!(odd.values, [0, 0, 127, 0, 127, 0]);
+        assert_eq!(Int8Matrix::quantize(&[], 3).to_f32(), [0.0; 0]);
+    }
+
+    #[test]
+    fn rows_of_zeros_and_large_products_on_threads() {
+        let (mut x, weight) = (sample(&[200, 130], 1).data().to_vec(), sample(&[130, 170], 2));
+        x[..130].fill(0.0);
+        let right = Int8Right::new(&Int8Matrix::quantize(weight.data(), 170));
+        assert_eq!(product(Bytes::is_native(), &x, &right, 200)[..170], [0.0; 170]);
+        assert_same_on_threads(|| vec![product(Bytes::is_native(), &x, &right, 200)]);
+    }
+}

@@ -1,0 +1,84 @@
+//! Where a tensor's values lie, and the forms of them that products read.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use memmap2::Mmap;
+
+use crate::matrix::{Bf16Right, Int8Matrix, Int8Right, Matrix};
+use crate::memory::Values;
+
+/// The values of one or several tensors.
+pub(crate) struct Storage {
+    content: Content,
+    /// As the right side of products in bf16.
+    bf16: OnceLock<Bf16Right>,
+    /// As the right side of products of 8-bit integers.
+    int8: OnceLock<Int8Right>,
+}
+
+enum Content {
+    Owned(Values),
+    /// Some bytes of a file, f32 in this machine's byte order.
+    Mapped(Arc<Mmap>, Range<usize>),
+    /// A quantized matrix, and its values once somebody has asked for them.
+    Int8(Int8Matrix, OnceLock<Vec<f32>>),
+}
+
+impl Storage {
+    pub(crate) fn owned(values: Vec<f32>) -> Self {
+        Self::new(Content::Owned(Values::new(values)))
+    }
+
+    /// The f32 values of a part of a file; `None` where this machine must read them in another way.
+    pub(crate) fn mapped(file: Arc<Mmap>, bytes: Range<usize>) -> Option<Self> {
+        let is_readable = cfg!(target_endian = "little")
+            && bytemuck::try_cast_slice::<u8, f32>(file.get(bytes.clone())?).is_ok();
+        is_readable.then(|| Self::new(Content::Mapped(file, bytes)))
+    }
+
+    pub(crate) fn int8(matrix: Int8Matrix) -> Self {
+        Self::new(Content::Int8(matrix, OnceLock::new()))
+    }
+
+    fn new(content: Content) -> Self {
+        Self { content, bf16: OnceLock::new(), int8: OnceLock::new() }
+    }
+
+    /// All values. Those of a quantized matrix are made when they are first asked for.
+    pub(crate) fn values(&self) -> &[f32] {
+        match &self.content {
+            Content::Owned(values) => values,
+            Content::Mapped(file, bytes) => bytemuck::cast_slice(&file[bytes.clone()]),
+            Content::Int8(matrix, values) => values.get_or_init(|| matrix.to_f32()),
+        }
+    }
+
+    /// The values for writing, where they are this storage's own. What was derived of them is dropped.
+    pub(crate) fn values_mut(&mut self) -> Option<&mut [f32]> {
+        let Content::Owned(values) = &mut self.content else { return None };
+        self.bf16.take();
+        Some(values.as_mut_slice())
+    }
+
+    /// The quantized matrix, where it is one.
+    pub(crate) fn int8_matrix(&self) -> Option<&Int8Matrix> {
+        match &self.content {
+            Content::Int8(matrix, _) => Some(matrix),
+            Content::Owned(_) | Content::Mapped(..) => None,
+        }
+    }
+
+    /// The quantized matrix as the right side of products, made once.
+    pub(crate) fn int8_right(&self) -> Option<&Int8Right> {
+        self.int8_matrix().map(|matrix| self.int8.get_or_init(|| Int8Right::new(matrix)))
+    }
+
+    /// The matrix of `columns` columns as the right side of products in bf16, made once.
+    pub(crate) fn bf16_right(&self, columns: usize) -> &Bf16Right {
+        let values = self.values();
+        self.bf16.get_or_init(|| {
+            Bf16Right::new(Matrix::new(values, columns), values.len() / columns.max(1), columns)
+        })
+    }
+}

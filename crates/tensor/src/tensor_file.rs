@@ -1,0 +1,232 @@
+//! safetensors files: the values stay in the file until somebody reads them.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, Metadata, TensorInfo, View};
+
+use crate::matrix::Int8Matrix;
+use crate::storage::Storage;
+use crate::{Error, Result, Tensor};
+
+/// What is added to a quantized matrix's name for its scales.
+const SCALE: &str = ".scale";
+
+/// Borrowed values of a tensor that is to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorValues<'a> {
+    /// The shape; its product is the number of values.
+    pub shape: &'a [usize],
+    /// The values, row after row.
+    pub values: &'a [f32],
+}
+
+/// Writes named tensors to a safetensors file, all as F32, with texts by key in its header.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_tensors<'a, N: AsRef<str> + Ord + std::fmt::Display>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (N, TensorValues<'a>)>,
+    metadata: &[(&str, &str)],
+) -> Result<()> {
+    write(path, tensors.into_iter().map(|(name, tensor)| (name, Written::F32(tensor))), metadata)
+}
+
+/// Writes parameters to a safetensors file, a quantized one as its integers and their scales.
+pub(crate) fn write_parameters<'a>(
+    path: &Path,
+    parameters: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
+) -> Result<()> {
+    let parts = parameters.into_iter().flat_map(|(name, tensor)| match tensor.int8_matrix() {
+        None => {
+            let values = TensorValues { shape: tensor.shape(), values: tensor.data() };
+            vec![(name.to_string(), Written::F32(values))]
+        }
+        Some(matrix) => {
+            let scales = TensorValues { shape: &tensor.shape()[1..], values: &matrix.scales };
+            let integers = Written::Int8 { shape: tensor.shape(), values: &matrix.values };
+            vec![(name.to_string(), integers), (format!("{name}{SCALE}"), Written::F32(scales))]
+        }
+    });
+    write(path, parts, &[])
+}
+
+/// The values go from where they lie to the file: a copy of a whole model in memory would double what training holds.
+fn write<'a, N: AsRef<str> + Ord + std::fmt::Display>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (N, Written<'a>)>,
+    metadata: &[(&str, &str)],
+) -> Result<()> {
+    let metadata = metadata.iter().map(|(key, text)| (key.to_string(), text.to_string())).collect();
+    let mut tensors: Vec<(N, Written<'a>)> = tensors.into_iter().collect();
+    // The order of the format's library, which lays out the header.
+    tensors.sort_by(|(a_name, a), (b_name, b)| b.dtype().cmp(&a.dtype()).then(a_name.cmp(b_name)));
+    let described = tensors.iter().map(|(name, tensor)| (name, Described(tensor)));
+    let header = safetensors::serialize(described, Some(metadata))
+        .map_err(|error| Error::Damaged { file: path.into(), message: error.to_string() })?;
+    let write = || {
+        let mut file = BufWriter::new(File::create(path)?);
+        file.write_all(&header)?;
+        tensors.iter().try_for_each(|(_, tensor)| file.write_all(&tensor.data()))?;
+        file.flush()
+    };
+    write().map_err(|source| Error::Io { file: path.into(), source })
+}
+
+/// A tensor for the header alone.
+struct Described<'a>(&'a Written<'a>);
+
+impl View for Described<'_> {
+    fn dtype(&self) -> Dtype {
+        self.0.dtype()
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.0.shape()
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&[])
+    }
+
+    fn data_len(&self) -> usize {
+        self.0.data_len()
+    }
+}
+
+enum Written<'a> {
+    F32(TensorValues<'a>),
+    Int8 { shape: &'a [usize], values: &'a [i8] },
+}
+
+impl View for Written<'_> {
+    fn dtype(&self) -> Dtype {
+        match self {
+            Self::F32(_) => Dtype::F32,
+            Self::Int8 { .. } => Dtype::I8,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        match self {
+            Self::F32(tensor) => tensor.shape,
+            Self::Int8 { shape, .. } => shape,
+        }
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::F32(tensor) if cfg!(target_endian = "little") => bytemuck::cast_slice(tensor.values).into(),
+            Self::F32(tensor) => tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::Int8 { values, .. } => bytemuck::cast_slice(values).into(),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        match self {
+            Self::F32(tensor) => size_of_val(tensor.values),
+            Self::Int8 { values, .. } => values.len(),
+        }
+    }
+}
+
+/// A safetensors file, its header checked. Its values are mapped into memory and read from the disk when they are first
+/// used: whoever replaces the file must put a new one in its place, as the model folder does, and not write into it.
+#[derive(Debug)]
+pub struct TensorFile {
+    path: PathBuf,
+    bytes: Arc<Mmap>,
+    header: Metadata,
+    /// Where the values of the first tensor begin.
+    start: usize,
+}
+
+impl TensorFile {
+    /// Opens a file and checks its header.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no sound safetensors file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let io = |source| Error::Io { file: path.into(), source };
+        let file = File::open(path).map_err(io)?;
+        // SAFETY: nobody writes into the file while it is in use; see the type.
+        let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let (length, header) = SafeTensors::read_metadata(&bytes)
+            .map_err(|error| Error::Damaged { file: path.into(), message: error.to_string() })?;
+        // The header follows its length.
+        Ok(Self { path: path.into(), bytes: Arc::new(bytes), header, start: size_of::<u64>() + length })
+    }
+
+    /// The names in the file, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = self.header.offset_keys();
+        names.sort_unstable();
+        names
+    }
+
+    /// The text of a key in the header.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.header.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// One tensor, which must have the shape given; a matrix of integers with its scales is a quantized one.
+    ///
+    /// # Errors
+    /// It is missing, or has another shape or type.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let info = self.info(name, shape)?;
+        match (info.dtype, shape) {
+            (Dtype::I8, [_, columns]) => {
+                let name = format!("{name}{SCALE}");
+                let scales = self.info(&name, &[*columns])?;
+                self.must_be_floats(&name, scales)?;
+                let values = bytemuck::cast_slice(&self.bytes[self.range(info)]).to_vec();
+                let scales = self.floats(scales, &[*columns]).data().to_vec();
+                Ok(Tensor::of_storage(Storage::int8(Int8Matrix { values, scales }), shape))
+            }
+            _ => {
+                self.must_be_floats(name, info)?;
+                Ok(self.floats(info, shape))
+            }
+        }
+    }
+
+    fn info(&self, name: &str, shape: &[usize]) -> Result<&TensorInfo> {
+        let Some(info) = self.header.info(name) else {
+            let hint = format!(" (the file holds {} tensors)", self.header.offset_keys().len());
+            return Err(Error::MissingTensor { file: self.path.clone(), name: name.into(), hint });
+        };
+        if info.shape != shape {
+            let (expected, found) = (shape.to_vec(), info.shape.clone());
+            return Err(Error::TensorShape { file: self.path.clone(), name: name.into(), expected, found });
+        }
+        Ok(info)
+    }
+
+    fn must_be_floats(&self, name: &str, info: &TensorInfo) -> Result<()> {
+        if info.dtype == Dtype::F32 {
+            return Ok(());
+        }
+        let found = format!("{:?}", info.dtype);
+        Err(Error::TensorType { file: self.path.clone(), name: name.into(), found })
+    }
+
+    fn range(&self, info: &TensorInfo) -> std::ops::Range<usize> {
+        self.start + info.data_offsets.0..self.start + info.data_offsets.1
+    }
+
+    fn floats(&self, info: &TensorInfo, shape: &[usize]) -> Tensor {
+        let range = self.range(info);
+        let storage = Storage::mapped(self.bytes.clone(), range.clone()).unwrap_or_else(|| {
+            let (values, _) = self.bytes[range].as_chunks::<4>();
+            Storage::owned(values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+        });
+        Tensor::of_storage(storage, shape)
+    }
+}
