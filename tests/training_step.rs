@@ -11,10 +11,9 @@ use polytask_model::{Example, Model, ModelConfig, ModelFolder, ModelTask, TaskAt
 use polytask_ner::{Decoder, Ner};
 use polytask_sentiment::Sentiment;
 use polytask_task::{Classes, Labels, Target, Task, TaskSettings};
-use polytask_tensor::testing::assert_close;
-use polytask_tensor::{Gradient, Pass, Tensor, TensorFile, ops};
+use polytask_tensor::{Gradient, Pass, Precision, Tensor, TensorFile, ops};
 use polytask_trainer::{
-    AdamW, Prepared, PreparedSet, Schedule, Silent, Trainer, TrainerSettings, clip_by_norm,
+    AdamW, Prepared, PreparedSet, Schedule, Silent, Trainer, TrainerSettings, gradient_norm,
 };
 use serde_json::json;
 
@@ -114,7 +113,8 @@ impl Golden {
             ModelTask { settings: TaskSettings { name: name.into(), label, weight }, task }
         };
         let tasks = TASKS.into_iter().zip(tasks).map(task).collect();
-        ModelConfig { encoder: Box::new(encoder), task_attention: TaskAttentionConfig::default(), tasks }
+        let task_attention = TaskAttentionConfig::default();
+        ModelConfig { encoder: Box::new(encoder), task_attention, tasks, precision: Precision::F32 }
     }
 }
 
@@ -135,10 +135,15 @@ fn tokenizer() -> Tokenizer {
     Tokenizer::from_json(&json.to_string()).unwrap()
 }
 
-/// A key's bias moves no attention weight: its gradient is 0 but for rounding, of which the first step of Adam makes
-/// anything up to the learning rate.
-fn has_no_gradient(name: &str) -> bool {
-    name.ends_with("attention.key.bias")
+/// The values that the loss tells anything of. A key's bias, the middle third of its layer's, moves no attention weight: its
+/// gradient is 0 but for rounding, of which the first step of Adam makes anything up to the learning rate.
+fn determined(name: &str, values: &[f32]) -> Vec<f32> {
+    let mut values = values.to_vec();
+    if name.ends_with("query_key_value.bias") {
+        let third = values.len() / 3;
+        values.drain(third..2 * third);
+    }
+    values
 }
 
 #[track_caller]
@@ -182,13 +187,11 @@ fn gradients_agree(norm: Norm) {
         let (name, tensor) = (&parameter.name, parameter.tensor());
         let gradient = gradients.take(tensor).unwrap();
         let expected = golden.tensor(&format!("gradients.{name}"), tensor.shape());
-        match has_no_gradient(name) {
-            true => assert_close(gradient.to_dense().data(), expected.data(), 1e-6),
-            false => assert_near(name, gradient.to_dense().data(), expected.data()),
-        }
+        let gradient_values = determined(name, gradient.to_dense().data());
+        assert_near(name, &gradient_values, &determined(name, expected.data()));
         taken.push(gradient);
     }
-    let norm = clip_by_norm(&mut taken.iter_mut().collect::<Vec<_>>(), 1.0);
+    let norm = gradient_norm(&taken);
     assert_near("norm", &[norm as f32], golden.tensor("gradient_norm", &[]).data());
 }
 
@@ -225,16 +228,12 @@ fn the_step_agrees(norm: Norm) {
     for (_, parameter) in trainer.model().parameters().iter() {
         let (name, tensor) = (&parameter.name, parameter.tensor());
         let updated = golden.tensor(&format!("updated.{name}"), tensor.shape());
-        if has_no_gradient(name) {
-            assert_close(tensor.data(), updated.data(), 1.01 * LEARNING_RATE);
-            continue;
-        }
-        assert_near(name, tensor.data(), updated.data());
+        assert_near(name, &determined(name, tensor.data()), &determined(name, updated.data()));
         // Adam's first step hardly depends on the size of the gradient; its first moment, (1 − β₁) g, does.
         let gradient = golden.tensor(&format!("gradients.{name}"), tensor.shape());
         let moment: Vec<f32> = gradient.data().iter().map(|g| 0.1 * g / norm).collect();
         let found = state.tensor(&format!("optimizer.first_moment.{name}"), tensor.shape()).unwrap();
-        assert_near(name, found.data(), &moment);
+        assert_near(name, &determined(name, found.data()), &determined(name, &moment));
     }
 }
 

@@ -172,6 +172,15 @@ def training_step(norm, seed):
     return tensors
 
 
+def in_file_layout(tensors):
+    """A matrix is [inputs, outputs] in the file, and query, key and value are one."""
+    file = {name: t.T if name.endswith(NAMES["weight"]) and "embeddings" not in name else t for name, t in tensors.items()}
+    for name in [name for name in file if ".attention.query." in name]:
+        parts = [file.pop(name.replace(".query.", f".{which}.")) for which in ["query", "key", "value"]]
+        file[name.replace(".query.", ".query_key_value.")] = torch.cat(parts, -1)
+    return file
+
+
 def check(norm, tensors):
     """The first step of Adam moves a value by its gradient's sign: no gradient may lie so near to 0 that float32 cannot
     tell it. A key's bias moves no attention weight, so its gradient is 0 exactly, and only rounding elsewhere."""
@@ -194,7 +203,7 @@ def main():
     for norm, seed in SEEDS.items():
         tensors = training_step(norm, seed)
         check(norm, tensors)
-        file |= {f"{norm}.{name}": values for name, values in tensors.items()}
+        file |= {f"{norm}.{name}": values for name, values in in_file_layout(tensors).items()}
     file = {name: values.float().contiguous() for name, values in file.items()}
     path = Path(__file__).with_suffix(".safetensors")
     save_file(file, path)

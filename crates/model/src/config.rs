@@ -1,5 +1,6 @@
 use polytask_encoder::EncoderConfig;
 use polytask_task::{Task, TaskSettings};
+use polytask_tensor::Precision;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,9 @@ pub struct ModelConfig {
     pub task_attention: TaskAttentionConfig,
     /// The tasks, in the order of the configuration.
     pub tasks: Vec<ModelTask>,
+    /// In which numbers products are computed.
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 /// One task of a model.

@@ -61,6 +61,11 @@ impl ModelFolder {
         self.0.join(MODEL)
     }
 
+    /// The parameters' file.
+    pub fn parameters(&self) -> PathBuf {
+        self.0.join(PARAMETERS)
+    }
+
     /// The training configuration's file.
     pub fn configuration(&self) -> PathBuf {
         self.0.join("config.toml")
@@ -97,7 +102,7 @@ impl ModelFolder {
         let tokenizer = model.tokenizer().to_json()?;
         write_file(&file, &json)?;
         write_file(&self.0.join(TOKENIZER), tokenizer.as_bytes())?;
-        write_atomically(&self.0.join(PARAMETERS), |path| Ok(parameters.write(path)?))
+        write_atomically(&self.parameters(), |path| Ok(parameters.write(path)?))
     }
 
     /// Reads the model.
@@ -120,10 +125,10 @@ impl ModelFolder {
         let description: Description<ModelConfig> = description?;
         let tokenizer = Tokenizer::from_json(&self.read(TOKENIZER)?)
             .map_err(|error| Error::Damaged { file: self.0.join(TOKENIZER), message: error.to_string() })?;
-        if !self.0.join(PARAMETERS).exists() {
+        if !self.parameters().exists() {
             return Err(Error::NoModel { folder: self.0.clone(), missing: PARAMETERS });
         }
-        let parameters = TensorFile::read(&self.0.join(PARAMETERS))?;
+        let parameters = TensorFile::read(&self.parameters())?;
         Model::from_file(description.config, tokenizer, &parameters)
     }
 

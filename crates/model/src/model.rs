@@ -1,11 +1,14 @@
 //! Encoder, task attention and heads as one thing.
 
+use std::sync::OnceLock;
+
 use polytask_attention::{Linear, TaskAttention};
 use polytask_data::{PackedBatch, Tokenizer};
 use polytask_encoder::{Encoder, EncoderInput};
 use polytask_task::{Level, Prediction, Task, TaskOutput};
 use polytask_tensor::{
-    Ids, Offsets, ParameterBuilder, ParameterId, Parameters, Pass, Tensor, TensorFile, ops,
+    Ids, Offsets, Parameter, ParameterBuilder, ParameterId, Parameters, Pass, Precision, Tensor, TensorFile,
+    ops,
 };
 
 use crate::{Error, ModelConfig, Result};
@@ -19,6 +22,8 @@ pub struct Model {
     attention: TaskAttention,
     heads: Vec<Head>,
     parameters: Parameters,
+    /// The parameters as constants, once they have been asked for.
+    constants: OnceLock<Parameters>,
 }
 
 /// y = θᵀ x + b of one task, and the task's own parameters.
@@ -57,7 +62,9 @@ impl Model {
         let mut parameters = Parameters::default();
         let mut builder = ParameterBuilder::random(&mut parameters, seed);
         let (encoder, attention, heads) = build(&config, &tokenizer, &mut builder)?;
-        Ok(Self { config, tokenizer, encoder, attention, heads, parameters })
+        parameters.set_precision(config.precision);
+        let constants = OnceLock::new();
+        Ok(Self { config, tokenizer, encoder, attention, heads, parameters, constants })
     }
 
     /// A model with the parameters of a file.
@@ -68,7 +75,9 @@ impl Model {
         let mut parameters = Parameters::default();
         let mut builder = ParameterBuilder::from_file(&mut parameters, file);
         let (encoder, attention, heads) = build(&config, &tokenizer, &mut builder)?;
-        Ok(Self { config, tokenizer, encoder, attention, heads, parameters })
+        parameters.set_precision(config.precision);
+        let constants = OnceLock::new();
+        Ok(Self { config, tokenizer, encoder, attention, heads, parameters, constants })
     }
 
     /// What the model is made of.
@@ -88,7 +97,30 @@ impl Model {
 
     /// All parameters, to be changed by an optimizer.
     pub fn parameters_mut(&mut self) -> &mut Parameters {
+        self.constants.take();
         &mut self.parameters
+    }
+
+    /// All parameters as constants: a pass with them records nothing, and what products need of a weight is made once.
+    pub fn constants(&self) -> &Parameters {
+        self.constants.get_or_init(|| self.parameters.detached())
+    }
+
+    /// Lets products be computed in other numbers than before.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.config.precision = precision;
+        self.parameters_mut().set_precision(precision);
+    }
+
+    /// Replaces the encoder's matrices, embeddings included, by their nearest ones of 8-bit integers.
+    pub fn quantize(&mut self) {
+        let is_matrix = |parameter: &Parameter| {
+            parameter.name.starts_with("encoder.") && parameter.tensor().shape().len() == 2
+        };
+        let parameters = self.parameters_mut();
+        let matrices: Vec<ParameterId> =
+            parameters.iter().filter(|(_, parameter)| is_matrix(parameter)).map(|(id, _)| id).collect();
+        matrices.into_iter().for_each(|id| parameters.quantize(id));
     }
 
     /// One task by its place.

@@ -3,10 +3,14 @@
 use polytask_data::{PackedBatch, split_words};
 use polytask_task::{Level, Text, rounded};
 use polytask_tensor::{Pass, Tensor};
+use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{Error, Model, Result};
+
+/// Texts times parameters below which a pass is too short to wake other threads for it.
+const SMALL_PASS: usize = 10_000_000;
 
 /// What the model says of one text.
 #[derive(Clone, Debug, Serialize)]
@@ -62,15 +66,29 @@ impl Model {
     /// # Errors
     /// Whatever the model refuses.
     pub fn predict(&self, texts: &[&str], tasks: &[usize], attention: bool) -> Result<Vec<Answer>> {
-        let words: Vec<_> = texts.iter().map(|text| split_words(text)).collect();
-        let encoded = texts.iter().zip(&words).map(|(text, words)| self.tokenizer().encode(text, words));
-        let encoded = encoded.collect::<polytask_data::Result<Vec<_>>>()?;
+        match texts.len() * self.parameters().count() < SMALL_PASS {
+            true => self.predict_here(texts, tasks, attention),
+            // From within the thread pool, handing out work wakes nobody who waits outside.
+            false => rayon::scope(|_| self.predict_here(texts, tasks, attention)),
+        }
+    }
+
+    fn predict_here(&self, texts: &[&str], tasks: &[usize], attention: bool) -> Result<Vec<Answer>> {
+        let read = |text: &&str| {
+            let words = split_words(text);
+            self.tokenizer().encode(text, &words).map(|encoded| (words, encoded))
+        };
+        let read: polytask_data::Result<Vec<_>> = match texts {
+            [text] => read(text).map(|read| vec![read]),
+            texts => texts.par_iter().map(read).collect(),
+        };
+        let (words, encoded): (Vec<_>, Vec<_>) = read?.into_iter().unzip();
         let batch = PackedBatch::pack(&encoded.iter().collect::<Vec<_>>());
         let all: Vec<usize> = (0..texts.len()).collect();
         let is_wanted = |task| if tasks.contains(&task) { all.clone() } else { Vec::new() };
         let wanted: Vec<Vec<usize>> = (0..self.config().tasks.len()).map(is_wanted).collect();
-        let parameters = self.parameters().detached();
-        let forward = self.forward(&parameters, &batch, &wanted, &mut Pass::inference())?;
+        let parameters = self.constants();
+        let forward = self.forward(parameters, &batch, &wanted, &mut Pass::inference())?;
 
         let read = |text: usize| Text { text: texts[text], words: &words[text][..encoded[text].words()] };
         let answer = |text: usize| Answer {
@@ -83,7 +101,7 @@ impl Model {
         let mut answers: Vec<Answer> = all.iter().map(|&text| answer(text)).collect();
         for &index in tasks {
             let Some(output) = &forward.outputs[index] else { continue };
-            let predictions = self.decode(index, &parameters, output)?;
+            let predictions = self.decode(index, parameters, output)?;
             let name = &self.config().tasks[index].settings.name;
             for (text, prediction) in predictions.iter().enumerate() {
                 let value = self.task(index).answer(prediction, read(text));

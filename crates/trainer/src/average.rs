@@ -1,7 +1,11 @@
 use polytask_tensor::Parameters;
+use rayon::prelude::*;
 
 /// Steps from one update of the average to the next: each passes over all parameters.
 const STEPS: u64 = 8;
+
+/// Values that one thread averages at a time.
+const BLOCK: usize = 16 * 1024;
 
 /// The exponential moving average of the weights, often better than the weights themselves.
 ///
@@ -17,14 +21,14 @@ pub(crate) fn update(average: &mut Parameters, parameters: &Parameters, decay: f
     let t = step as f64;
     let steps = if step > STEPS { STEPS } else { 1 };
     let keep = f64::from(decay).min((1.0 + t) / (10.0 + t)).powi(steps as i32) as f32;
-    for (id, parameter) in parameters.iter() {
-        average.update(id, |average| {
-            polytask_tensor::for_each_row_block(average, 1, |first, block| {
-                let new = &parameter.tensor().data()[first..first + block.len()];
-                block.iter_mut().zip(new).for_each(|(a, p)| *a = keep * *a + (1.0 - keep) * p);
-            });
+    average.update_all(|averages| {
+        let values = parameters.iter().map(|(_, parameter)| parameter.tensor().data().chunks(BLOCK));
+        let blocks = averages.into_iter().map(|average| average.chunks_mut(BLOCK)).zip(values);
+        let blocks: Vec<(&mut [f32], &[f32])> = blocks.flat_map(|(a, p)| a.zip(p)).collect();
+        blocks.into_par_iter().for_each(|(average, values)| {
+            average.iter_mut().zip(values).for_each(|(a, p)| *a = keep * *a + (1.0 - keep) * p);
         });
-    }
+    });
 }
 
 #[cfg(test)]

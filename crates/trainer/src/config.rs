@@ -48,10 +48,12 @@ impl Config {
         let data = read_data(&root)?;
         let tasks = read_tasks(&root, &data)?;
         check_read(&root, &data, &tasks)?;
+        let trainer: TrainerSettings = root.section_or_empty("trainer")?.read()?;
         let model = ModelConfig {
             encoder: root.section_or_empty("encoder")?.read_plugin("encoder", Some(DEFAULT_ENCODER))?,
             task_attention: root.section_or_empty("task_attention")?.read()?,
             tasks,
+            precision: trainer.precision,
         };
         Ok(Self {
             model,
@@ -61,7 +63,7 @@ impl Config {
             optimizer: root
                 .section_or_empty("optimizer")?
                 .read_plugin("optimizer", Some(DEFAULT_OPTIMIZER))?,
-            trainer: root.section_or_empty("trainer")?.read()?,
+            trainer,
         })
     }
 

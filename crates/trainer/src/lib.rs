@@ -17,7 +17,7 @@ mod state;
 mod step;
 mod train;
 
-pub use clipping::clip_by_norm;
+pub use clipping::{clipping_factor, gradient_norm};
 pub use config::{Config, DEFAULT_ENCODER, DEFAULT_OPTIMIZER, DEFAULT_SAMPLER, SECTIONS};
 pub use error::{Error, Result};
 pub use observer::{Observer, Silent, StepProgress};

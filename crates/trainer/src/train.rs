@@ -11,7 +11,8 @@ use crate::observer::{Observer, StepProgress};
 use crate::state::{EpochRecord, Progress, Totals};
 use crate::step::{BatchResult, train_on};
 use crate::{
-    Error, OptimizerState, Prepared, Result, average, checkpoint, clip_by_norm, learning_rate_factor,
+    Error, OptimizerState, Prepared, Result, Update, average, checkpoint, clipping_factor, gradient_norm,
+    learning_rate_factor,
 };
 
 /// A training run: everything that changes while it goes on, and what it goes by.
@@ -185,34 +186,23 @@ impl Trainer {
 
     /// One optimizer step with the mean of some batches' gradients, given their sum and their number.
     fn update(&mut self, mut sum: Gradients, terms: usize) -> Result<()> {
-        let rate = self.learning_rate(self.progress.step) as f32;
+        let learning_rate = self.learning_rate(self.progress.step) as f32;
         let settings = &self.prepared.settings;
-        let parameters = self.prepared.model.parameters();
-        let mut taken: Vec<(ParameterId, Gradient)> = parameters
+        let parameters = self.prepared.model.parameters_mut();
+        let gradients: Vec<(ParameterId, Gradient)> = parameters
             .iter()
             .filter_map(|(id, parameter)| Some((id, sum.take(parameter.tensor())?)))
             .collect();
-        if terms > 1 {
-            let share = 1.0 / terms as f32;
-            taken
-                .iter_mut()
-                .for_each(|(_, g)| g.update(|values| values.iter_mut().for_each(|v| *v *= share)));
-        }
-        let norm = clip_by_norm(
-            &mut taken.iter_mut().map(|(_, g)| g).collect::<Vec<_>>(),
-            settings.gradient_clipping,
-        );
+        let norm = gradient_norm(gradients.iter().map(|(_, gradient)| gradient)) / terms as f64;
         if !norm.is_finite() {
             let (epoch, step) = (self.progress.epoch + 1, self.progress.step + 1);
             return Err(Error::GradientNotFinite { norm, epoch, step });
         }
         self.progress.step += 1;
         let (decay, step) = (settings.weight_averaging, self.progress.step);
-        let optimizer = self.prepared.optimizer.as_ref();
-        let parameters = self.prepared.model.parameters_mut();
-        for (id, gradient) in &taken {
-            self.optimizer_state.apply(optimizer, parameters, *id, gradient, rate, step)?;
-        }
+        let gradient_factor = clipping_factor(norm, settings.gradient_clipping) / terms as f32;
+        let update = Update { learning_rate, step, gradient_factor, decays: true };
+        self.optimizer_state.apply(self.prepared.optimizer.as_ref(), parameters, &gradients, update)?;
         if let Some(average) = &mut self.average {
             average::update(average, parameters, decay, step);
         }

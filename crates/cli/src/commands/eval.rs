@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use polytask_config::Document;
 use polytask_data::{DataConfig, DataSet, Paths};
-use polytask_model::{Evaluation, Example, ModelFolder, evaluate, prepare};
+use polytask_model::{Evaluation, Example, Model, ModelFolder, evaluate, prepare};
 use polytask_trainer::Config;
 use serde_json::{Map, Value};
 
@@ -23,7 +23,7 @@ pub(crate) struct Eval {
     json: bool,
 }
 
-fn name_and_file(argument: &str) -> Result<(String, PathBuf), &'static str> {
+pub(super) fn name_and_file(argument: &str) -> Result<(String, PathBuf), &'static str> {
     let named = argument.split_once('=').filter(|(name, file)| !name.is_empty() && !file.is_empty());
     named.map(|(name, file)| (name.into(), file.into())).ok_or("expected NAME=FILE")
 }
@@ -44,28 +44,37 @@ impl Eval {
 
 /// The reports of a model on the dev data in its configuration, or on the given files instead.
 fn measure(folder: &Path, files: &[(String, PathBuf)]) -> Result<Evaluation> {
-    let model_folder = ModelFolder::new(folder);
-    let model = model_folder.load()?;
-    let mut config = Config::read(&Document::read(&model_folder.configuration())?)?;
+    let folder = ModelFolder::new(folder);
+    let model = folder.load()?;
+    let examples = labelled_examples(&folder, &model, files)?;
+    Ok(evaluate(&model, model.constants(), &examples.iter().collect::<Vec<_>>())?)
+}
+
+/// The texts of the dev data in a model's configuration, or of the given files instead; at least one has a label.
+pub(super) fn labelled_examples(
+    folder: &ModelFolder,
+    model: &Model,
+    files: &[(String, PathBuf)],
+) -> Result<Vec<Example>> {
+    let mut config = Config::read(&Document::read(&folder.configuration())?)?;
     if !files.is_empty() {
         config.data = replaced(&config.data, files)?;
     }
     let mut examples: Vec<Example> = Vec::new();
     for data in &config.data {
-        let rows = DataSet::read_dev(data, folder, &config.columns(&data.name))?;
+        let rows = DataSet::read_dev(data, folder.path(), &config.columns(&data.name))?;
         examples.extend(prepare(model.config(), model.tokenizer(), &data.name, &rows)?);
     }
     if examples.is_empty() {
         let names = config.data.iter().map(|data| data.name.as_str()).collect::<Vec<_>>().join(", ");
         bail!("the configuration names no dev data: give a file, `--data NAME=FILE` (data sets: {names})");
     }
-    let evaluation = evaluate(&model, model.parameters(), &examples.iter().collect::<Vec<_>>())?;
-    if evaluation.is_empty() {
+    if examples.iter().all(|example| example.targets.iter().all(Option::is_none)) {
         let columns =
             config.data.iter().flat_map(|data| config.columns(&data.name)).collect::<Vec<_>>().join(", ");
         bail!("no label for any task in {} texts (columns looked at: {columns})", examples.len());
     }
-    Ok(evaluation)
+    Ok(examples)
 }
 
 /// The named data sets, with the files given for them as their dev data.

@@ -5,6 +5,7 @@ mod eval;
 mod info;
 mod init;
 mod predict;
+mod quantize;
 mod tasks;
 mod train;
 
@@ -25,6 +26,7 @@ pub(crate) enum Verb {
     Train(train::Train),
     Eval(eval::Eval),
     Predict(predict::Predict),
+    Quantize(quantize::Quantize),
     Info(info::Info),
     Tasks(tasks::Tasks),
 }
@@ -38,6 +40,7 @@ impl Verb {
             Verb::Train(train) => train.run(),
             Verb::Eval(eval) => eval.run(),
             Verb::Predict(predict) => predict.run(),
+            Verb::Quantize(quantize) => quantize.run(),
             Verb::Info(info) => info.run(),
             Verb::Tasks(tasks) => tasks.run(),
         }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::string::FromUtf8Error;
 
 use anyhow::{Context, Result, anyhow};
-use polytask_model::{Model, ModelFolder};
+use polytask_model::{Model, ModelFolder, Precision};
 
 /// Bytes of standard input that are read at a time: some batches of lines.
 const BUFFER: usize = 64 * 1024;
@@ -30,9 +30,30 @@ pub(crate) struct Predict {
     /// Adds where each text-level task looked: a weight for each word.
     #[arg(long)]
     attention: bool,
+    /// Computes products in these numbers instead of those that the model was trained in.
+    #[arg(long, value_enum)]
+    precision: Option<Numbers>,
     /// Texts at a time, at most.
     #[arg(long, default_value = "32")]
     batch: NonZeroUsize,
+}
+
+/// [`Precision`] as an argument.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Numbers {
+    /// 24 bits of mantissa.
+    F32,
+    /// 8 bits of mantissa, sums in f32.
+    Bf16,
+}
+
+impl From<Numbers> for Precision {
+    fn from(numbers: Numbers) -> Self {
+        match numbers {
+            Numbers::F32 => Precision::F32,
+            Numbers::Bf16 => Precision::Bf16,
+        }
+    }
 }
 
 fn trimmed(name: &str) -> Result<String, Infallible> {
@@ -41,7 +62,10 @@ fn trimmed(name: &str) -> Result<String, Infallible> {
 
 impl Predict {
     pub(crate) fn run(&self) -> Result<ExitCode> {
-        let model = ModelFolder::new(&self.folder).load()?;
+        let mut model = ModelFolder::new(&self.folder).load()?;
+        if let Some(numbers) = self.precision {
+            model.set_precision(numbers.into());
+        }
         let answering =
             Answering { tasks: model.tasks_named(&self.tasks)?, attention: self.attention, model };
         let mut output = BufWriter::new(io::stdout().lock());

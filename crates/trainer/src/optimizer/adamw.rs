@@ -1,3 +1,4 @@
+use pulp::{Arch, NullaryFnOnce};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -45,17 +46,55 @@ impl Optimizer for AdamW {
     }
 
     fn update(&self, values: &mut [f32], gradient: &[f32], slots: &mut [&mut [f32]], update: Update) {
-        let [first, second] = slots else { return };
-        let (beta1, beta2) = (self.beta1, self.beta2);
+        let [first_moments, second_moments] = slots else { return };
         let correction = |beta: f32| 1.0 - f64::from(beta).powf(update.step as f64);
-        let rate = (f64::from(update.learning_rate) / correction(beta1)) as f32;
-        let root = correction(beta2).sqrt() as f32;
-        let keep = if update.decays { 1.0 - update.learning_rate * self.weight_decay } else { 1.0 };
-        for (((p, &g), m), v) in values.iter_mut().zip(gradient).zip(first.iter_mut()).zip(second.iter_mut())
-        {
+        let decay = if update.decays { update.learning_rate * self.weight_decay } else { 0.0 };
+        Arch::new().dispatch(Values {
+            values,
+            gradient,
+            first_moments,
+            second_moments,
+            gradient_factor: update.gradient_factor,
+            beta1: self.beta1,
+            beta2: self.beta2,
+            keep: 1.0 - decay,
+            rate: (f64::from(update.learning_rate) / correction(self.beta1)) as f32,
+            scale: (1.0 / correction(self.beta2).sqrt()) as f32,
+            epsilon: self.epsilon,
+        });
+    }
+}
+
+/// The loop, to be compiled for the vectors of the processor at hand.
+struct Values<'a> {
+    values: &'a mut [f32],
+    gradient: &'a [f32],
+    first_moments: &'a mut [f32],
+    second_moments: &'a mut [f32],
+    gradient_factor: f32,
+    beta1: f32,
+    beta2: f32,
+    /// 1 − η λ
+    keep: f32,
+    /// η / (1 − β₁ᵗ)
+    rate: f32,
+    /// 1 / √(1 − β₂ᵗ)
+    scale: f32,
+    epsilon: f32,
+}
+
+impl NullaryFnOnce for Values<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { gradient_factor, beta1, beta2, keep, rate, scale, epsilon, .. } = self;
+        let moments = self.first_moments.iter_mut().zip(self.second_moments);
+        for ((p, g), (m, v)) in self.values.iter_mut().zip(self.gradient).zip(moments) {
+            let g = gradient_factor * g;
             *m = beta1 * *m + (1.0 - beta1) * g;
             *v = beta2 * *v + (1.0 - beta2) * g * g;
-            *p = *p * keep - rate * *m / (v.sqrt() / root + self.epsilon);
+            *p = keep * *p - rate * *m / (scale * v.sqrt() + epsilon);
         }
     }
 }
@@ -71,7 +110,8 @@ mod tests {
         let optimizer = AdamW { weight_decay: 0.1, ..AdamW::default() };
         let (mut p, mut m, mut v) = ([1.0, -2.0], [0.0; 2], [0.0; 2]);
         for (step, gradient) in [[0.5, -1.0], [0.25, 3.0]].iter().enumerate() {
-            let update = Update { learning_rate: 0.1, step: step as u64 + 1, decays: true };
+            let step = step as u64 + 1;
+            let update = Update { learning_rate: 0.1, step, gradient_factor: 1.0, decays: true };
             optimizer.update(&mut p, gradient, &mut [&mut m, &mut v], update);
         }
         assert_close(&p, &GOLDEN, 1e-6);

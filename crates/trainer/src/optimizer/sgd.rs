@@ -40,7 +40,7 @@ impl Optimizer for Sgd {
         let [momentum] = slots else { return };
         let decay = if update.decays { self.weight_decay } else { 0.0 };
         for ((p, &g), m) in values.iter_mut().zip(gradient).zip(momentum.iter_mut()) {
-            *m = self.momentum * *m + g + decay * *p;
+            *m = self.momentum * *m + update.gradient_factor * g + decay * *p;
             *p -= update.learning_rate * *m;
         }
     }
@@ -58,7 +58,8 @@ mod tests {
         let optimizer = Sgd { momentum: 0.9, weight_decay: 0.1 };
         let (mut p, mut m) = ([1.0, -2.0], [0.0; 2]);
         for (step, gradient) in [[0.5, -1.0], [0.25, 3.0]].iter().enumerate() {
-            let update = Update { learning_rate: 0.1, step: step as u64 + 1, decays: true };
+            let step = step as u64 + 1;
+            let update = Update { learning_rate: 0.1, step, gradient_factor: 1.0, decays: true };
             optimizer.update(&mut p, gradient, &mut [&mut m], update);
         }
         assert_close(&p, &GOLDEN, 1e-6);

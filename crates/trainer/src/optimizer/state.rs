@@ -1,0 +1,228 @@
+//! One step of an optimizer over all parameters.
+
+use polytask_tensor::{Error, Gradient, ParameterId, Parameters};
+use rayon::prelude::*;
+
+use super::part::Part;
+use super::{Optimizer, Update};
+use crate::Result;
+
+/// What an optimizer keeps of all parameters: one value for each of a parameter's values and each slot.
+#[derive(Clone, Debug, Default)]
+pub struct OptimizerState {
+    /// `[parameter][slot][value]`, in the order of the store and of [`Optimizer::slots`].
+    pub(crate) slots: Vec<Vec<Vec<f32>>>,
+}
+
+impl OptimizerState {
+    /// All zero, as before the first step.
+    pub fn new(optimizer: &dyn Optimizer, parameters: &Parameters) -> Self {
+        let zeros = |length: usize| optimizer.slots().iter().map(|_| vec![0.0; length]).collect();
+        Self { slots: parameters.iter().map(|(_, parameter)| zeros(parameter.tensor().len())).collect() }
+    }
+
+    /// One step for the parameters that have a gradient, ascending, in one pass over memory; weight decay is left out
+    /// where a parameter is no matrix. Of a sparse gradient only the touched rows are updated, weight decay included.
+    ///
+    /// # Errors
+    /// The state or a gradient was made for another optimizer or other parameters; nothing is changed then.
+    pub fn apply(
+        &mut self,
+        optimizer: &dyn Optimizer,
+        parameters: &mut Parameters,
+        gradients: &[(ParameterId, Gradient)],
+        update: Update,
+    ) -> Result<()> {
+        self.check(optimizer, parameters, gradients)?;
+        let is_matrix = |id| parameters.get(id).shape().len() >= 2;
+        let updates: Vec<Update> = gradients
+            .iter()
+            .map(|&(id, _)| Update { decays: update.decays && is_matrix(id), ..update })
+            .collect();
+        parameters.update_all(|values| {
+            let mut all = values.into_iter().zip(&mut self.slots).enumerate();
+            let mut parts = Vec::new();
+            for ((id, gradient), update) in gradients.iter().zip(updates) {
+                // There by the checks above.
+                let Some((_, (values, slots))) = all.find(|(index, _)| *index == id.index()) else {
+                    continue;
+                };
+                parts.extend(Part::cut(values, slots, gradient, update));
+            }
+            parts.par_iter_mut().for_each(|part| part.update(optimizer));
+        });
+        Ok(())
+    }
+
+    fn check(
+        &self,
+        optimizer: &dyn Optimizer,
+        parameters: &Parameters,
+        gradients: &[(ParameterId, Gradient)],
+    ) -> Result<()> {
+        let refuse = |message| Err(Error::shape("optimizer", message).into());
+        let state_fits = |(slots, length): (&Vec<Vec<f32>>, usize)| {
+            slots.len() == optimizer.slots().len() && slots.iter().all(|slot| slot.len() == length)
+        };
+        let mut lengths = parameters.iter().map(|(_, parameter)| parameter.tensor().len());
+        if self.slots.len() != parameters.len() || !self.slots.iter().zip(&mut lengths).all(state_fits) {
+            return refuse("its state was made for another optimizer or other parameters");
+        }
+        let gradient_fits = |(id, gradient): &(ParameterId, Gradient)| {
+            id.index() < parameters.len() && fits(gradient, parameters.get(*id).len())
+        };
+        if !gradients.is_sorted_by(|(a, _), (b, _)| a < b) || !gradients.iter().all(gradient_fits) {
+            return refuse("the gradients are not those of these parameters, ascending");
+        }
+        Ok(())
+    }
+}
+
+/// Whether a gradient is one of so many values.
+fn fits(gradient: &Gradient, length: usize) -> bool {
+    match gradient {
+        Gradient::Dense(gradient) => gradient.len() == length,
+        Gradient::Rows(touched) => {
+            let (rows, width) = touched.values.rows_columns();
+            rows == touched.rows.len()
+                && touched.total_rows * width == length
+                && touched.rows.is_sorted_by(|a, b| a < b)
+                && touched.rows.last().is_none_or(|&row| (row as usize) < touched.total_rows)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::part::VALUES_A_PART;
+    use super::*;
+    use crate::{AdamW, Sgd, clipping_factor, gradient_norm};
+    use polytask_tensor::testing::{assert_close, assert_same_on_threads, sample};
+    use polytask_tensor::{RowGradient, Tensor};
+
+    const STEP: Update = Update { learning_rate: 0.1, step: 1, gradient_factor: 1.0, decays: true };
+
+    #[test]
+    fn the_state_of_another_optimizer_or_store_is_refused() {
+        let store = |length| {
+            let mut parameters = Parameters::default();
+            let id = parameters.insert("a", &Tensor::full(&[length], 1.0)).unwrap();
+            (parameters, id)
+        };
+        let (mut parameters, id) = store(3);
+        let mut step = |mut state: OptimizerState, gradients: &[usize]| {
+            let one = |&length: &usize| (id, Gradient::Dense(Tensor::full(&[length], 1.0)));
+            let gradients: Vec<_> = gradients.iter().map(one).collect();
+            state.apply(&AdamW::default(), &mut parameters, &gradients, STEP).map_err(|e| e.to_string())
+        };
+        let refused = Err("optimizer: its state was made for another optimizer or other parameters".into());
+        assert_eq!(step(OptimizerState::new(&Sgd::default(), &store(3).0), &[3]), refused);
+        assert_eq!(step(OptimizerState::new(&AdamW::default(), &store(2).0), &[3]), refused);
+        assert_eq!(step(OptimizerState::default(), &[3]), refused);
+        let state = OptimizerState::new(&AdamW::default(), &store(3).0);
+        let refused = Err("optimizer: the gradients are not those of these parameters, ascending".into());
+        assert_eq!(step(state.clone(), &[2]), refused);
+        assert_eq!(step(state.clone(), &[3, 3]), refused);
+        assert_eq!(step(state, &[3]), Ok(()));
+        assert!(parameters.get(id).data().iter().all(|value| *value < 1.0));
+    }
+
+    /// Matrices and vectors on both sides of a part's length, a parameter without a gradient, and an embedding of
+    /// which rows here and there were touched.
+    fn problem() -> (Parameters, Vec<(ParameterId, Gradient)>) {
+        let mut parameters = Parameters::default();
+        let mut gradients = Vec::new();
+        for (stream, shape) in [&[3][..], &[130, 300], &[7], &[VALUES_A_PART], &[900, 40]].iter().enumerate()
+        {
+            let id = parameters.insert(&format!("{stream}"), &sample(shape, stream as u64)).unwrap();
+            gradients.push((id, Gradient::Dense(sample(shape, 10 + stream as u64))));
+        }
+        gradients.remove(2);
+        let rows: Vec<u32> = (0..900).filter(|row| row % 7 < 4).collect();
+        let values = sample(&[rows.len(), 40], 20);
+        gradients[3].1 = Gradient::Rows(RowGradient { rows, values, total_rows: 900 });
+        (parameters, gradients)
+    }
+
+    /// All values and all that is kept for them after two steps.
+    fn after_two_steps(
+        optimizer: &dyn Optimizer,
+        step: impl Fn(&mut OptimizerState, &mut Parameters, Update),
+    ) -> Vec<Vec<f32>> {
+        let (mut parameters, _) = problem();
+        let mut state = OptimizerState::new(optimizer, &parameters);
+        for number in 1..=2 {
+            step(&mut state, &mut parameters, Update { step: number, ..STEP });
+        }
+        let values = parameters.iter().map(|(_, parameter)| parameter.tensor().data().to_vec());
+        values.chain(state.slots.into_iter().flatten()).collect()
+    }
+
+    /// Without parts: each dense parameter in one call, each touched row in one call.
+    fn one_by_one(
+        optimizer: &dyn Optimizer,
+        state: &mut OptimizerState,
+        parameters: &mut Parameters,
+        update: Update,
+    ) {
+        for (id, gradient) in problem().1 {
+            let update = Update { decays: parameters.get(id).shape().len() == 2, ..update };
+            let width = parameters.get(id).rows_columns().1;
+            let slots = &mut state.slots[id.index()];
+            parameters.update(id, |values| match gradient {
+                Gradient::Dense(gradient) => {
+                    let mut slots: Vec<&mut [f32]> = slots.iter_mut().map(Vec::as_mut_slice).collect();
+                    optimizer.update(values, gradient.data(), &mut slots, update);
+                }
+                Gradient::Rows(touched) => {
+                    for (place, &row) in touched.rows.iter().enumerate() {
+                        let range = row as usize * width..(row as usize + 1) * width;
+                        let mut slots: Vec<&mut [f32]> =
+                            slots.iter_mut().map(|slot| &mut slot[range.clone()]).collect();
+                        optimizer.update(&mut values[range], touched.values.row(place), &mut slots, update);
+                    }
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn parts_in_parallel_give_the_bits_of_one_parameter_after_the_other() {
+        for optimizer in [&AdamW::default() as &dyn Optimizer, &Sgd { momentum: 0.9, weight_decay: 0.1 }] {
+            let in_parts = || {
+                after_two_steps(optimizer, |state, parameters, update| {
+                    state.apply(optimizer, parameters, &problem().1, update).unwrap();
+                })
+            };
+            let expected = after_two_steps(optimizer, |state, parameters, update| {
+                one_by_one(optimizer, state, parameters, update);
+            });
+            assert!(in_parts() == expected, "{optimizer:?}");
+            assert_same_on_threads(in_parts);
+        }
+    }
+
+    /// Clipping, the mean over three batches, and both.
+    #[test]
+    fn the_factor_is_that_of_gradients_multiplied_before() {
+        let norm = gradient_norm(problem().1.iter().map(|(_, gradient)| gradient));
+        let clipping = clipping_factor(norm, 1.0);
+        assert!(clipping < 0.1);
+        for optimizer in [&AdamW::default() as &dyn Optimizer, &Sgd { momentum: 0.9, weight_decay: 0.1 }] {
+            for gradient_factor in [clipping, 1.0 / 3.0, clipping / 3.0] {
+                let within = after_two_steps(optimizer, |state, parameters, update| {
+                    let update = Update { gradient_factor, ..update };
+                    state.apply(optimizer, parameters, &problem().1, update).unwrap();
+                });
+                let before = after_two_steps(optimizer, |state, parameters, update| {
+                    let mut gradients = problem().1;
+                    for (_, gradient) in &mut gradients {
+                        gradient.update(|g| g.iter_mut().for_each(|g| *g *= gradient_factor));
+                    }
+                    state.apply(optimizer, parameters, &gradients, update).unwrap();
+                });
+                within.iter().zip(&before).for_each(|(within, before)| assert_close(within, before, 1e-6));
+            }
+        }
+    }
+}
