@@ -19,7 +19,6 @@ use anyhow::ensure;
 use measure::{median, peak_rss_mib, quantile, read_json, rounded, set_precision, start_threads};
 use polytask_data::{Encoded, PackedBatch, split_words};
 use polytask_model::{Model, ModelFolder};
-use polytask_tensor::Pass;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
@@ -85,11 +84,7 @@ fn answer(model: &Model, texts: &[&str]) -> anyhow::Result<()> {
 
 /// From token ids to the logits of all tasks: what is left of an answer without tokenization and decoding.
 fn logits(model: &Model, batch: &[&Encoded]) -> anyhow::Result<()> {
-    let everything = vec![(0..batch.len()).collect::<Vec<usize>>(); model.config().tasks.len()];
-    let pass =
-        || model.forward(model.constants(), &PackedBatch::pack(batch), &everything, &mut Pass::inference());
-    // As `predict` does it: from within the thread pool.
-    rayon::scope(|_| pass().map(drop))?;
+    model.infer(&PackedBatch::pack(batch), &model.tasks_named(&[])?)?;
     Ok(())
 }
 
@@ -122,23 +117,38 @@ fn latency(texts: &[String], encoded: &[&Encoded], arguments: &Arguments) -> any
         answer(&model, &[text])?;
         Ok(start.elapsed().as_secs_f64() * 1e3)
     };
-    let milliseconds = texts.iter().map(time).collect::<anyhow::Result<Vec<_>>>()?;
-    let pieces =
-        texts.iter().map(|text| Ok(encode(&model, text)?.pieces())).collect::<anyhow::Result<Vec<_>>>()?;
+    let of_answers = texts.iter().map(time).collect::<anyhow::Result<Vec<_>>>()?;
+    let encoded = texts.iter().map(|text| encode(&model, text)).collect::<anyhow::Result<Vec<_>>>()?;
+    let time = |text: &Encoded| -> anyhow::Result<f64> {
+        let start = Instant::now();
+        logits(&model, &[text])?;
+        Ok(start.elapsed().as_secs_f64() * 1e3)
+    };
+    let of_logits = encoded.iter().map(time).collect::<anyhow::Result<Vec<_>>>()?;
+    let quantiles = |milliseconds: &[f64]| [0.5, 0.99].map(|share| rounded(quantile(milliseconds, share), 3));
+    let ([p50, p99], [logits_p50, logits_p99]) = (quantiles(&of_answers), quantiles(&of_logits));
+    let pieces = || encoded.iter().map(Encoded::pieces);
     Ok(json!({
-        "p50_ms": rounded(median(&milliseconds), 3),
-        "p99_ms": rounded(quantile(&milliseconds, 0.99), 3),
-        "pieces": [pieces.iter().min(), pieces.iter().max()],
+        "p50_ms": p50,
+        "p99_ms": p99,
+        "logits_p50_ms": logits_p50,
+        "logits_p99_ms": logits_p99,
+        "pieces": [pieces().min(), pieces().max()],
     }))
 }
 
 fn main() -> anyhow::Result<()> {
+    let arguments = <Arguments as clap::Parser>::parse();
+    start_threads(arguments.threads)?;
+    // As `polytask predict` does it: within the thread pool, handing out work wakes nobody who waits outside.
+    rayon::scope(|_| run(&arguments))
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64();
     let entered = now();
-    let arguments = <Arguments as clap::Parser>::parse();
     let Texts { texts, singles } = read_json(&arguments.texts)?;
     ensure!(!texts.is_empty() && arguments.batch > 0, "no texts in {}", arguments.texts.display());
-    start_threads(arguments.threads)?;
 
     let model = load(&arguments.model, &arguments.precision)?;
     answer(&model, &[&texts[0]])?;
@@ -150,14 +160,14 @@ fn main() -> anyhow::Result<()> {
     let mut both: Vec<(&str, &Encoded)> = texts.iter().map(String::as_str).zip(&encoded).collect();
     let measure = |both: &[(&str, &Encoded)]| {
         let (texts, encoded): (Vec<&str>, Vec<&Encoded>) = both.iter().copied().unzip();
-        batches(&texts, &encoded, &arguments)
+        batches(&texts, &encoded, arguments)
     };
     let in_order = measure(&both)?;
     both.sort_by_key(|(_, encoded)| encoded.pieces());
     let sorted = measure(&both)?;
     let encoded: Vec<&Encoded> = encoded.iter().collect();
     let single =
-        |(name, texts): (&String, &Vec<String>)| Ok((name.clone(), latency(texts, &encoded, &arguments)?));
+        |(name, texts): (&String, &Vec<String>)| Ok((name.clone(), latency(texts, &encoded, arguments)?));
     let result = json!({
         "first_answer_s": rounded(first_answer, 4),
         "texts": texts.len(),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use polytask_model::Model;
 use polytask_tensor::Precision;
 use serde::de::DeserializeOwned;
@@ -60,7 +60,10 @@ pub(crate) fn set_precision(model: &mut Model, precision: &str) -> anyhow::Resul
     match precision {
         "f32" => model.set_precision(Precision::F32),
         "bf16" => model.set_precision(Precision::Bf16),
-        "int8" => model.quantize(),
+        "int8" => ensure!(
+            model.parameters().iter().any(|(_, parameter)| parameter.tensor().is_quantized()),
+            "not a model of 8-bit integers: `polytask quantize` makes one"
+        ),
         _ => bail!("no precision `{precision}`: there are f32, bf16 and int8"),
     }
     Ok(())

@@ -168,6 +168,14 @@ def benchmark_model(arguments, size):
     return out
 
 
+def quantized(model):
+    """The model of 8-bit integers beside a model."""
+    out = model.with_name(f"{model.name}-int8")
+    if not (out / "model.json").exists():
+        last_json([PROGRAMS / "polytask", "quantize", model, "--out", out, "--json"])
+    return out
+
+
 def of_24_pieces(words, count):
     generator = random.Random(0)
     return [" ".join(word for word, _ in generator.sample(words, 24)) for _ in range(count)]
@@ -197,7 +205,10 @@ def peer_inference(arguments, part, size):
         "first_answer_s": result["first_answer_s"],
         "in_order": {"logits_texts_per_s": rate("random")},
         "sorted": {"logits_texts_per_s": rate("bucketed")},
-        "singles": {"dev texts": result["b1_real"], "24 pieces": result["b1_24tokens"]},
+        "singles": {
+            name: {f"logits_{key}": value for key, value in result[part].items()}
+            for name, part in (("dev texts", "b1_real"), ("24 pieces", "b1_24tokens"))
+        },
         "peak_rss_mb": result["peak_rss_mb"],
         "peer": result,
     }
@@ -209,11 +220,14 @@ def named(part):
     return f"PyTorch, {variant}" if what == "torch" else f"ONNX Runtime, {part.replace('_', ', ')}"
 
 
-def with_tokenizer(runs, tokenizer_rate):
+def with_tokenizer(runs, tokens):
     """Adds what a peer's whole answer takes: its figures begin at token ids."""
-    for run in runs:
-        for order in ("in_order", "sorted") if "failed" not in run else ():
-            run[order]["texts_per_s"] = both(run[order]["logits_texts_per_s"], tokenizer_rate)
+    for run in (run for run in runs if "failed" not in run):
+        for order in ("in_order", "sorted"):
+            run[order]["texts_per_s"] = both(run[order]["logits_texts_per_s"], tokens["b32_texts_per_s"])
+        for single in run["singles"].values():
+            for key in ("p50_ms", "p99_ms"):
+                single[key] = single[f"logits_{key}"] + 1e3 / tokens["b1_texts_per_s"]
 
 
 def run_inference(arguments):
@@ -224,12 +238,15 @@ def run_inference(arguments):
     path, results = write_texts(arguments.work / "texts.json", texts, **singles), {"tokenizer of the peers": tokens}
     for size in arguments.sizes:
         model = benchmark_model(arguments, size)
-        ours = lambda precision: inference(model, path, arguments.threads, passes=arguments.passes, precision=precision)
+        folder = {"int8": quantized(model)}
+        ours = lambda precision: inference(
+            folder.get(precision, model), path, arguments.threads, passes=arguments.passes, precision=precision
+        )
         own = {f"polytask, {name}": lambda name=name: ours(name) for name in ("f32", "bf16", "int8")}
         peers = {named(part): lambda part=part: peer_inference(arguments, part, size) for part in arguments.parts}
         results[size] = in_turn(alternating(peers, own), arguments.rounds)
         for name in peers:
-            with_tokenizer(results[size][name], tokens["b32_texts_per_s"])
+            with_tokenizer(results[size][name], tokens)
     return results
 
 
@@ -243,16 +260,17 @@ def report_inference(results, _):
         for key, what in (("texts_per_s", "text to answer"), ("logits_texts_per_s", "ids to logits")):
             rates[f"{head}, {what}"] = (lambda runs, order=order, key=key: median(runs, order, key), True)
     for texts in ("dev texts", "24 pieces"):
-        for key in ("p50_ms", "p99_ms"):
-            value = lambda runs, texts=texts, key=key: median(runs, "singles", texts, key)
-            moments[f"one of the {texts}, {key[:3]} ms"] = (value, False)
+        for key, what in (("", "text to answer"), ("logits_", "ids to logits")):
+            for quantile in ("p50_ms", "p99_ms"):
+                value = lambda runs, texts=texts, key=key + quantile: median(runs, "singles", texts, key)
+                moments[f"one of the {texts}, {what}, {quantile[:3]} ms"] = (value, False)
     moments["process start to answer, s"] = (lambda runs: median(runs, "first_answer_s"), False)
     moments["peak resident MiB"] = (lambda runs: median(runs, "peak_rss_mb"), False)
     for size, runs in results.items():
         ours = next(run for run in runs["polytask, f32"] if "failed" not in run)
         own = ours["in_order"]["tokenizer_texts_per_s"]
         print(f"\n{size}: here {ours['pieces']:,} pieces, tokenizer {own:,.0f} texts/s, outputs {ours['outputs']}.", end=" ")
-        print(f"Texts/s in batches of {BATCH}; then one text at a time, the peers from token ids, here from the text.")
+        print(f"Texts/s in batches of {BATCH}; then one text at a time.")
         for columns in (rates, moments):
             print_columns(columns, runs)
             print_ratios(columns, runs, IS_OURS)

@@ -24,6 +24,7 @@ pub struct Model {
     parameters: Parameters,
     /// The parameters as constants, once they have been asked for.
     constants: OnceLock<Parameters>,
+    multiply_adds: OnceLock<usize>,
 }
 
 /// y = θᵀ x + b of one task, and the task's own parameters.
@@ -63,8 +64,8 @@ impl Model {
         let mut builder = ParameterBuilder::random(&mut parameters, seed);
         let (encoder, attention, heads) = build(&config, &tokenizer, &mut builder)?;
         parameters.set_precision(config.precision);
-        let constants = OnceLock::new();
-        Ok(Self { config, tokenizer, encoder, attention, heads, parameters, constants })
+        let (constants, multiply_adds) = Default::default();
+        Ok(Self { config, tokenizer, encoder, attention, heads, parameters, constants, multiply_adds })
     }
 
     /// A model with the parameters of a file.
@@ -76,8 +77,8 @@ impl Model {
         let mut builder = ParameterBuilder::from_file(&mut parameters, file);
         let (encoder, attention, heads) = build(&config, &tokenizer, &mut builder)?;
         parameters.set_precision(config.precision);
-        let constants = OnceLock::new();
-        Ok(Self { config, tokenizer, encoder, attention, heads, parameters, constants })
+        let (constants, multiply_adds) = Default::default();
+        Ok(Self { config, tokenizer, encoder, attention, heads, parameters, constants, multiply_adds })
     }
 
     /// What the model is made of.
@@ -104,6 +105,18 @@ impl Model {
     /// All parameters as constants: a pass with them records nothing, and what products need of a weight is made once.
     pub fn constants(&self) -> &Parameters {
         self.constants.get_or_init(|| self.parameters.detached())
+    }
+
+    /// What the encoder's products take for each piece: the values of its matrices, embeddings left out.
+    pub(crate) fn multiply_adds_a_piece(&self) -> usize {
+        *self.multiply_adds.get_or_init(|| {
+            let is_matrix = |parameter: &&Parameter| {
+                let is_table = parameter.name.starts_with("encoder.embeddings.");
+                !is_table && parameter.name.starts_with("encoder.") && parameter.tensor().shape().len() == 2
+            };
+            let parameters = self.parameters.iter().map(|(_, parameter)| parameter);
+            parameters.filter(is_matrix).map(|parameter| parameter.tensor().len()).sum()
+        })
     }
 
     /// Lets products be computed in other numbers than before.

@@ -1,16 +1,20 @@
 //! Texts in, every task's answer out, from one pass of the encoder.
 
 use polytask_data::{PackedBatch, split_words};
-use polytask_task::{Level, Text, rounded};
+use polytask_task::{Level, Prediction, Text, rounded};
 use polytask_tensor::{Pass, Tensor};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{Error, Model, Result};
+use crate::{Error, Forward, Model, Result};
 
-/// Texts times parameters below which a pass is too short to wake other threads for it.
-const SMALL_PASS: usize = 10_000_000;
+/// Multiply-adds below which a pass is too short to wake other threads for it.
+const SMALL_PASS: usize = 40_000_000;
+/// Bytes of text that make a piece, about.
+const BYTES_A_PIECE: usize = 4;
+/// Texts that one thread turns into answers at a time, at least.
+const TEXTS_A_THREAD: usize = 4;
 
 /// What the model says of one text.
 #[derive(Clone, Debug, Serialize)]
@@ -66,49 +70,86 @@ impl Model {
     /// # Errors
     /// Whatever the model refuses.
     pub fn predict(&self, texts: &[&str], tasks: &[usize], attention: bool) -> Result<Vec<Answer>> {
-        match texts.len() * self.parameters().count() < SMALL_PASS {
-            true => self.predict_here(texts, tasks, attention),
-            // From within the thread pool, handing out work wakes nobody who waits outside.
-            false => rayon::scope(|_| self.predict_here(texts, tasks, attention)),
+        let pieces = texts.iter().map(|text| text.len()).sum::<usize>() / BYTES_A_PIECE;
+        self.where_it_pays(pieces, || {
+            let read = |text: &&str| {
+                let words = split_words(text);
+                self.tokenizer().encode(text, &words).map(|encoded| (words, encoded))
+            };
+            let read: polytask_data::Result<Vec<_>> = match texts {
+                [text] => read(text).map(|read| vec![read]),
+                texts => texts.par_iter().map(read).collect(),
+            };
+            let (words, encoded): (Vec<_>, Vec<_>) = read?.into_iter().unzip();
+            let batch = PackedBatch::pack(&encoded.iter().collect::<Vec<_>>());
+            let forward = self.infer(&batch, tasks)?;
+            let read = |text: usize| Text { text: texts[text], words: &words[text][..encoded[text].words()] };
+            let mut values = self.values(&forward, tasks, texts.len(), read)?;
+            let answer = |(text, values): (usize, &mut Vec<Value>)| Answer {
+                text: texts[text].to_string(),
+                truncated_words: encoded[text].truncated_words,
+                tasks: self.named(tasks).zip(values.drain(..)).collect(),
+                attention: attention
+                    .then(|| self.weights(text, read(text), &batch, forward.attention.as_ref(), tasks)),
+            };
+            Ok(values.iter_mut().enumerate().map(answer).collect())
+        })
+    }
+
+    /// One pass with the parameters as constants for all texts of a batch: what some tasks (by their places) make of them.
+    ///
+    /// # Errors
+    /// Whatever the model refuses.
+    pub fn infer(&self, batch: &PackedBatch, tasks: &[usize]) -> Result<Forward> {
+        let is_wanted = |task| if tasks.contains(&task) { (0..batch.texts()).collect() } else { Vec::new() };
+        let wanted: Vec<Vec<usize>> = (0..self.config().tasks.len()).map(is_wanted).collect();
+        self.where_it_pays(batch.ids.len(), || {
+            self.forward(self.constants(), batch, &wanted, &mut Pass::inference())
+        })
+    }
+
+    /// On the calling thread where there is little to compute; else from within the thread pool, where handing out work
+    /// wakes nobody who waits outside.
+    fn where_it_pays<T: Send>(&self, pieces: usize, work: impl FnOnce() -> T + Send) -> T {
+        match pieces.saturating_mul(self.multiply_adds_a_piece()) < SMALL_PASS {
+            true => work(),
+            false => rayon::scope(|_| work()),
         }
     }
 
-    fn predict_here(&self, texts: &[&str], tasks: &[usize], attention: bool) -> Result<Vec<Answer>> {
-        let read = |text: &&str| {
-            let words = split_words(text);
-            self.tokenizer().encode(text, &words).map(|encoded| (words, encoded))
-        };
-        let read: polytask_data::Result<Vec<_>> = match texts {
-            [text] => read(text).map(|read| vec![read]),
-            texts => texts.par_iter().map(read).collect(),
-        };
-        let (words, encoded): (Vec<_>, Vec<_>) = read?.into_iter().unzip();
-        let batch = PackedBatch::pack(&encoded.iter().collect::<Vec<_>>());
-        let all: Vec<usize> = (0..texts.len()).collect();
-        let is_wanted = |task| if tasks.contains(&task) { all.clone() } else { Vec::new() };
-        let wanted: Vec<Vec<usize>> = (0..self.config().tasks.len()).map(is_wanted).collect();
-        let parameters = self.constants();
-        let forward = self.forward(parameters, &batch, &wanted, &mut Pass::inference())?;
+    fn named(&self, tasks: &[usize]) -> impl Iterator<Item = String> {
+        tasks.iter().map(|&task| self.config().tasks[task].settings.name.clone())
+    }
 
-        let read = |text: usize| Text { text: texts[text], words: &words[text][..encoded[text].words()] };
-        let answer = |text: usize| Answer {
-            text: texts[text].to_string(),
-            truncated_words: encoded[text].truncated_words,
-            tasks: Map::new(),
-            attention: attention
-                .then(|| self.weights(text, read(text), &batch, forward.attention.as_ref(), tasks)),
+    /// What each text's answer says of each of the tasks, `[texts][tasks]`.
+    fn values<'a>(
+        &self,
+        forward: &Forward,
+        tasks: &[usize],
+        texts: usize,
+        read: impl Fn(usize) -> Text<'a> + Sync,
+    ) -> Result<Vec<Vec<Value>>> {
+        let decode = |&task: &usize| match &forward.outputs[task] {
+            Some(output) => self.decode(task, self.constants(), output),
+            None => Ok(Vec::new()),
         };
-        let mut answers: Vec<Answer> = all.iter().map(|&text| answer(text)).collect();
-        for &index in tasks {
-            let Some(output) = &forward.outputs[index] else { continue };
-            let predictions = self.decode(index, parameters, output)?;
-            let name = &self.config().tasks[index].settings.name;
-            for (text, prediction) in predictions.iter().enumerate() {
-                let value = self.task(index).answer(prediction, read(text));
-                answers[text].tasks.insert(name.clone(), value);
-            }
+        let value = |text: usize, predictions: &[Vec<Prediction>]| -> Vec<Value> {
+            let of_task = |(&task, predictions): (&usize, &Vec<Prediction>)| match predictions.get(text) {
+                Some(prediction) => self.task(task).answer(prediction, read(text)),
+                None => Value::Null,
+            };
+            tasks.iter().zip(predictions).map(of_task).collect()
+        };
+        if texts == 1 {
+            let predictions = tasks.iter().map(decode).collect::<Result<Vec<_>>>()?;
+            return Ok(vec![value(0, &predictions)]);
         }
-        Ok(answers)
+        let predictions = tasks.par_iter().map(decode).collect::<Result<Vec<_>>>()?;
+        Ok((0..texts)
+            .into_par_iter()
+            .with_min_len(TEXTS_A_THREAD)
+            .map(|text| value(text, &predictions))
+            .collect())
     }
 
     fn weights(

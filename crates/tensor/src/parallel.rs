@@ -12,7 +12,7 @@ const VALUES_A_TASK: usize = 16 * 1024;
 /// Calls `work(first_row, rows)` on blocks of whole rows of `result`, `columns` values each, in parallel.
 ///
 /// A row's values must depend on that row alone, or on inputs: then the result is the same at any thread count.
-pub fn for_each_row_block(result: &mut [f32], columns: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+pub fn for_each_row_block<T: Send>(result: &mut [T], columns: usize, work: impl Fn(usize, &mut [T]) + Sync) {
     if columns == 0 {
         return;
     }

@@ -68,14 +68,18 @@ impl Predict {
         }
         let answering =
             Answering { tasks: model.tasks_named(&self.tasks)?, attention: self.attention, model };
+        // From within the thread pool, handing out work wakes nobody who waits outside.
+        rayon::scope(|_| self.answer(&answering))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn answer(&self, answering: &Answering) -> Result<()> {
         let mut output = BufWriter::new(io::stdout().lock());
         if self.texts.is_empty() {
             let mut lines = Lines::new(io::stdin().lock());
-            answering.answer_lines(&mut lines, self.batch.get(), &mut output)?;
-        } else {
-            self.texts.chunks(self.batch.get()).try_for_each(|texts| answering.answer(texts, &mut output))?;
+            return answering.answer_lines(&mut lines, self.batch.get(), &mut output);
         }
-        Ok(ExitCode::SUCCESS)
+        self.texts.chunks(self.batch.get()).try_for_each(|texts| answering.answer(texts, &mut output))
     }
 }
 

@@ -12,9 +12,6 @@ use crate::lanes::vectorized;
 use crate::memory::{self, Values};
 use crate::parallel::for_each_row_block;
 
-/// Rows of the left side that one thread packs at a time.
-const ROWS_AT_ONCE: usize = 16;
-
 /// The right side `[inner, columns]` of a product, rounded, in the order in which it is read.
 pub(crate) struct Bf16Right {
     form: Form,
@@ -96,15 +93,15 @@ fn pack_left(left: Matrix<'_>, rows: usize, inner: usize) -> Vec<f32> {
     let mut packed = memory::overwritable(rows * groups);
     let pairs: &mut [u32] = bytemuck::cast_slice_mut(&mut packed);
     if left.is_row_major() {
-        pairs.par_chunks_mut(ROWS_AT_ONCE * groups.max(1)).enumerate().for_each(|(block, pairs)| {
-            for (i, pairs) in pairs.chunks_exact_mut(groups).enumerate() {
-                pair_neighbours(left.line(block * ROWS_AT_ONCE + i, inner), pairs);
+        for_each_row_block(pairs, groups, |first, pairs| {
+            for (row, pairs) in (first..).zip(pairs.chunks_exact_mut(groups)) {
+                pair_neighbours(left.line(row, inner), pairs);
             }
         });
     } else {
-        pairs.par_chunks_mut(ROWS_AT_ONCE * rows.max(1)).enumerate().for_each(|(block, pairs)| {
-            for (i, pairs) in pairs.chunks_exact_mut(rows).enumerate() {
-                let (first, second) = two_lines(left, block * ROWS_AT_ONCE + i, inner, 0..rows);
+        for_each_row_block(pairs, rows, |first, pairs| {
+            for (group, pairs) in (first..).zip(pairs.chunks_exact_mut(rows)) {
+                let (first, second) = two_lines(left, group, inner, 0..rows);
                 pair_lines(first, second, pairs);
             }
         });

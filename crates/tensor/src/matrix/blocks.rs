@@ -5,14 +5,16 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-/// Multiply-adds below which a product runs on the calling thread: handing it out would cost more.
-const SMALL_PRODUCT: usize = 100 * 100 * 100;
-/// Blocks that a large product is cut into.
+/// Multiply-adds below which a product is one block: handing it out would cost more.
+const SMALL_PRODUCT: usize = 2_000_000;
+/// The same where the caller is no thread of the pool: it would have to be woken.
+const SMALL_PRODUCT_OUTSIDE: usize = 10_000_000;
+/// Multiply-adds that a block has at least, where there are columns enough.
+const SMALLEST_BLOCK: usize = 1_500_000;
+/// Columns of a block are a multiple of these: what `gemm` and the packed kernel hold in registers, or half of it.
+const COLUMN_STEP: usize = 64;
+/// Blocks that a large product is cut into at least, where it has rows enough.
 const BLOCKS: usize = 8;
-/// Columns of a block are a multiple of these: two vectors of 16.
-const COLUMN_STEP: usize = 32;
-/// Columns that a block has at least.
-const FEWEST_COLUMNS: usize = 64;
 /// Rows of a block are a multiple of these: the packed kernel takes so many at a time.
 const ROW_STEP: usize = 12;
 
@@ -22,19 +24,21 @@ pub(super) struct Blocks {
     columns: usize,
     block_rows: usize,
     block_columns: usize,
+    multiply_adds: usize,
 }
 
 impl Blocks {
     /// Cut by columns first, so that each part of the right side is read by one block; what is tall and narrow is cut
     /// by rows too, `fewest_rows` or more a block.
     pub(super) fn new(rows: usize, inner: usize, columns: usize, fewest_rows: usize) -> Self {
-        if rows * inner * columns < SMALL_PRODUCT {
-            return Self { rows, columns, block_rows: rows, block_columns: columns };
+        let multiply_adds = rows * inner * columns;
+        if multiply_adds < SMALL_PRODUCT {
+            return Self { rows, columns, block_rows: rows, block_columns: columns, multiply_adds };
         }
-        let block_columns = columns.div_ceil(BLOCKS).next_multiple_of(COLUMN_STEP).max(FEWEST_COLUMNS);
+        let block_columns = SMALLEST_BLOCK.div_ceil(rows * inner).next_multiple_of(COLUMN_STEP);
         let by_rows = (BLOCKS / columns.div_ceil(block_columns)).max(1);
         let block_rows = rows.div_ceil(by_rows).max(fewest_rows).next_multiple_of(ROW_STEP);
-        Self { rows, columns, block_rows, block_columns }
+        Self { rows, columns, block_rows, block_columns, multiply_adds }
     }
 
     /// Calls `work(rows, columns)` for each block.
@@ -45,9 +49,12 @@ impl Blocks {
             let rows = row..self.rows.min(row + self.block_rows);
             work(rows, column..self.columns.min(column + self.block_columns));
         };
-        match down * across {
-            1 => block(0),
-            blocks => (0..blocks).into_par_iter().with_max_len(1).for_each(block),
+        let blocks = 0..down * across;
+        let is_outside = rayon::current_thread_index().is_none();
+        if blocks.len() == 1 || is_outside && self.multiply_adds < SMALL_PRODUCT_OUTSIDE {
+            blocks.for_each(block);
+        } else {
+            blocks.into_par_iter().with_max_len(1).for_each(block);
         }
     }
 }

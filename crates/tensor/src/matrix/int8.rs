@@ -23,6 +23,8 @@ use crate::memory::{self, Values};
 const GREATEST: f32 = 127.0;
 /// Bytes in a group.
 const GROUP: usize = 4;
+/// Values that one thread quantizes at a time, at least.
+const VALUES_AT_ONCE: usize = 16 * 1024;
 
 /// A matrix `[rows, columns]` of 8-bit integers with one scale a column.
 #[derive(Clone, Debug, PartialEq)]
@@ -148,10 +150,19 @@ fn product_for(
                 row_sums(left, sides, columns.clone(), part);
             }
             let scales = &right.scales[columns.clone()];
-            part.iter_mut().zip(scales).for_each(|(value, scale)| *value *= scale * row_scales[row]);
+            multiply(part, scales, row_scales[row]);
             finish(row, columns.start, part);
         }
     });
+}
+
+vectorized! {
+    /// Values times scales times a factor.
+    fn multiply(values: &mut [f32], scales: &[f32], factor: f32) {
+        for (value, scale) in values.iter_mut().zip(scales) {
+            *value *= scale * factor;
+        }
+    }
 }
 
 /// Fills the groups with p + 128, and returns t of each row.
@@ -161,13 +172,14 @@ fn quantize_rows(x: &[f32], inner: usize, groups: &mut [u32]) -> Vec<f32> {
     let quantize = |((x, groups), scale): ((&[f32], &mut [u32]), &mut f32)| {
         *scale = quantize_row(x, bytemuck::cast_slice_mut(groups));
     };
-    let rows = x.par_chunks_exact(inner.max(1)).zip(groups.par_chunks_exact_mut(of_row)).zip(&mut scales);
-    rows.with_min_len(ROWS_AT_ONCE).for_each(quantize);
+    if x.len() <= VALUES_AT_ONCE {
+        x.chunks_exact(inner.max(1)).zip(groups.chunks_exact_mut(of_row)).zip(&mut scales).for_each(quantize);
+    } else {
+        let rows = x.par_chunks_exact(inner.max(1)).zip(groups.par_chunks_exact_mut(of_row)).zip(&mut scales);
+        rows.with_min_len(VALUES_AT_ONCE.div_ceil(inner.max(1))).for_each(quantize);
+    }
     scales
 }
-
-/// Rows that one thread quantizes at a time, at least.
-const ROWS_AT_ONCE: usize = 16;
 
 vectorized! {
     /// Fills one row's bytes with p + 128, and returns t.
