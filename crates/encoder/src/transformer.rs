@@ -1,7 +1,10 @@
 //! The transformer encoder, trained from scratch.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use polytask_attention::LayerNorm;
-use polytask_tensor::{Error, ParameterBuilder, Parameters, Pass, Result, Tensor};
+use polytask_tensor::{Error, ParameterBuilder, Parameters, Pass, Result, Tensor, ops};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +47,9 @@ pub struct Transformer {
     /// The share of attention weights dropped in training.
     #[schemars(range(min = 0.0, max = 0.99))]
     pub attention_dropout: f32,
+    /// Whether the backward pass computes each layer again instead of keeping what happens inside: a third more time, and of
+    /// a layer only its input in memory. For large encoders and long batches; the result is the same.
+    pub recompute_activations: bool,
     /// The share of words whose identity is hidden in training; their prefix, suffix and shape stay.
     #[schemars(range(min = 0.0, max = 0.99))]
     pub word_dropout: f32,
@@ -62,6 +68,7 @@ impl Default for Transformer {
             word_shapes: 4000,
             dropout: 0.2,
             attention_dropout: 0.1,
+            recompute_activations: false,
             word_dropout: 0.1,
         }
     }
@@ -129,8 +136,12 @@ impl EncoderConfig for Transformer {
     ) -> Result<Box<dyn Encoder>> {
         self.check()?;
         let embeddings = Embeddings::new(self, vocabulary, max_tokens, &mut builder.part("embeddings"))?;
-        let layers = (0..self.layers).map(|i| Layer::new(self, &mut builder.part("layers").part(i)));
-        let layers = layers.collect::<Result<Vec<_>>>()?;
+        let mut layer = |i: usize| {
+            let first = builder.made();
+            let layer = Layer::new(self, &mut builder.part("layers").part(i))?;
+            Ok((Arc::new(layer), first..builder.made()))
+        };
+        let layers = (0..self.layers).map(&mut layer).collect::<Result<Vec<_>>>()?;
         let norm = match self.norm {
             Norm::Pre => Some(LayerNorm::new(&mut builder.part("norm"), self.width)?),
             Norm::Post => None,
@@ -141,6 +152,7 @@ impl EncoderConfig for Transformer {
             norm,
             width: self.width,
             dropout: self.dropout,
+            recompute_activations: self.recompute_activations,
         }))
     }
 }
@@ -148,11 +160,13 @@ impl EncoderConfig for Transformer {
 #[derive(Debug)]
 struct TransformerEncoder {
     embeddings: Embeddings,
-    layers: Vec<Layer>,
+    /// Each with the places of its parameters in the store.
+    layers: Vec<(Arc<Layer>, Range<usize>)>,
     /// Pre-norm layers leave their sum unnormalized: one norm at the end.
     norm: Option<LayerNorm>,
     width: usize,
     dropout: f32,
+    recompute_activations: bool,
 }
 
 impl Encoder for TransformerEncoder {
@@ -162,8 +176,20 @@ impl Encoder for TransformerEncoder {
 
     fn forward(&self, parameters: &Parameters, input: &EncoderInput, pass: &mut Pass) -> Result<Tensor> {
         let mut x = self.embeddings.forward(parameters, input, pass)?;
-        for layer in &self.layers {
-            x = layer.forward(parameters, &x, &input.texts, pass)?;
+        for (layer, places) in &self.layers {
+            if !self.recompute_activations || !x.is_tracked() {
+                x = layer.forward(parameters, &x, &input.texts, pass)?;
+                continue;
+            }
+            let ids = parameters.iter().map(|(id, _)| id).filter(|id| places.contains(&id.index()));
+            let (layer, texts) = (layer.clone(), input.texts.clone());
+            x = ops::recompute(
+                &x,
+                parameters,
+                &ids.collect::<Vec<_>>(),
+                pass,
+                move |parameters, x, pass| layer.forward(parameters, x, &texts, pass),
+            )?;
         }
         if let Some(norm) = &self.norm {
             x = norm.forward(parameters, &x)?;

@@ -163,6 +163,11 @@ impl<'a> ParameterBuilder<'a> {
         ParameterBuilder { parameters: self.parameters, source: self.source, prefix }
     }
 
+    /// The parameters in the store so far: those of a part are made one after the other.
+    pub fn made(&self) -> usize {
+        self.parameters.len()
+    }
+
     /// Makes one parameter.
     ///
     /// # Errors

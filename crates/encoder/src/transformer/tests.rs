@@ -133,3 +133,20 @@ fn a_text_beyond_the_learnt_positions_is_refused() {
     let error = encoder.forward(&parameters, &long, &mut Pass::inference()).unwrap_err().to_string();
     assert_eq!(error, "positions: a text of 17 pieces, but only 16 learnt positions");
 }
+
+#[test]
+fn recomputed_layers_give_the_same_bits() {
+    for norm in [Norm::Pre, Norm::Post] {
+        let results = |recompute_activations| {
+            let config = Transformer { recompute_activations, ..config(norm, Positions::Learnt) };
+            let (parameters, encoder) = build(&config);
+            let states = encoder.forward(&parameters, &input(), &mut Pass::training(1, 1)).unwrap();
+            let mut results = vec![states.data().to_vec()];
+            let gradients = states.backward_from(sample(&[6, 8], 1)).unwrap();
+            let of = |tensor: &Tensor| gradients.get(tensor).unwrap().to_dense().data().to_vec();
+            results.extend(parameters.iter().map(|(_, parameter)| of(parameter.tensor())));
+            results
+        };
+        assert_eq!(results(true), results(false), "{norm:?}");
+    }
+}

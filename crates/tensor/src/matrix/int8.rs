@@ -82,20 +82,21 @@ impl Int8Right {
         let columns = matrix.scales.len();
         let inner = matrix.values.len() / columns.max(1);
         let groups = inner.div_ceil(GROUP);
-        let at = |row: usize, column: usize| match row < inner && column < columns {
-            true => matrix.values[row * columns + column],
-            false => 0,
-        };
         let mut panels = vec![0; columns.div_ceil(PANEL) * groups * PANEL];
-        panels.par_chunks_mut((groups * PANEL).max(1)).enumerate().for_each(|(panel, bytes)| {
-            for (i, group) in bytes.iter_mut().enumerate() {
-                let (row, column) = (i / PANEL * GROUP, panel * PANEL + i % PANEL);
-                let bytes = std::array::from_fn(|byte| at(row + byte, column).cast_unsigned());
-                *group = u32::from_le_bytes(bytes);
+        panels.par_chunks_mut((groups * PANEL).max(1)).enumerate().for_each(|(panel, groups)| {
+            let columns_of_panel = panel * PANEL..columns.min((panel + 1) * PANEL);
+            for (row, values) in matrix.values.chunks_exact(columns).enumerate() {
+                let groups = &mut groups[row / GROUP * PANEL..][..columns_of_panel.len()];
+                let place = row % GROUP * 8;
+                for (group, value) in groups.iter_mut().zip(&values[columns_of_panel.clone()]) {
+                    *group |= u32::from(value.cast_unsigned()) << place;
+                }
             }
         });
-        let start = |column| -128 * (0..inner).map(|row| i32::from(at(row, column))).sum::<i32>();
-        let starts = (0..columns.next_multiple_of(PANEL)).map(start).collect();
+        let mut starts = vec![0; columns.next_multiple_of(PANEL)];
+        for row in matrix.values.chunks_exact(columns.max(1)) {
+            starts.iter_mut().zip(row).for_each(|(start, value)| *start -= 128 * i32::from(*value));
+        }
         Self { panels, starts, scales: matrix.scales.clone(), inner }
     }
 }

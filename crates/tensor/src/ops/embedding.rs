@@ -49,7 +49,11 @@ pub fn embedding_sum(tables: &[(&Tensor, &Ids)], rows: usize) -> Result<Tensor> 
         block.fill(0.0);
         for (table, ids) in tables {
             let a_row = ids.len() / rows.max(1);
-            add_rows(table.data(), &ids.as_slice()[first * a_row..], a_row, width, block);
+            let ids = &ids.as_slice()[first * a_row..];
+            match table.int8_matrix() {
+                Some(matrix) => add_quantized_rows(&matrix.values, &matrix.scales, ids, a_row, block),
+                None => add_rows(table.data(), ids, a_row, width, block),
+            }
         }
     });
     let tables = tables.iter().map(|&(table, ids)| (table.clone(), ids.clone())).collect();
@@ -86,6 +90,21 @@ vectorized! {
             for &id in ids {
                 let start = id as usize * width;
                 add_scaled(row, 1.0, &table[start..start + width]);
+            }
+        }
+    }
+}
+
+vectorized! {
+    /// The same of a table of 8-bit integers with one scale a column.
+    fn add_quantized_rows(table: &[i8], scales: &[f32], ids: &[u32], a_row: usize, rows: &mut [f32]) {
+        let width = scales.len();
+        for (row, ids) in rows.chunks_exact_mut(width).zip(ids.chunks_exact(a_row.max(1))) {
+            for &id in ids {
+                let values = &table[id as usize * width..][..width];
+                for ((sum, value), scale) in row.iter_mut().zip(values).zip(scales) {
+                    *sum += f32::from(*value) * scale;
+                }
             }
         }
     }
@@ -199,6 +218,14 @@ mod tests {
         let Some(Gradient::Rows(sparse)) = gradients.get(&table) else { panic!("a dense gradient") };
         assert_eq!((sparse.rows.as_slice(), sparse.total_rows), (&[7, 999][..], 1000));
         assert_eq!(sparse.values.data(), [11.0, 22.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn a_quantized_table_gives_its_own_values() {
+        let (table, ids) = (sample(&[9, 5], 1).quantized(), Ids::from(vec![8, 0, 3, 3]));
+        let y = embedding_sum(&[(&table, &ids)], 2).unwrap();
+        let rows = |a, b| -> Vec<f32> { table.row(a).iter().zip(table.row(b)).map(|(a, b)| a + b).collect() };
+        assert_eq!(y.data(), [rows(8, 0), rows(3, 3)].concat());
     }
 
     #[test]
