@@ -57,13 +57,14 @@ pub(crate) fn start_threads(threads: usize) -> anyhow::Result<()> {
 
 /// Lets a model compute its products in f32, bf16 or int8; the latter cannot be trained.
 pub(crate) fn set_precision(model: &mut Model, precision: &str) -> anyhow::Result<()> {
+    ensure!(
+        model.is_quantized() == (precision == "int8"),
+        "int8 needs a model that `polytask quantize` made, and such a model needs int8"
+    );
     match precision {
         "f32" => model.set_precision(Precision::F32),
         "bf16" => model.set_precision(Precision::Bf16),
-        "int8" => ensure!(
-            model.parameters().iter().any(|(_, parameter)| parameter.tensor().is_quantized()),
-            "not a model of 8-bit integers: `polytask quantize` makes one"
-        ),
+        "int8" => {}
         _ => bail!("no precision `{precision}`: there are f32, bf16 and int8"),
     }
     Ok(())

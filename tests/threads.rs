@@ -1,5 +1,7 @@
 //! The number of threads decides nothing: the same bits on 1, 2 and 4.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests unwrap as tests do")]
+
 use polytask_tests::{Workspace, answers, bits, texts, without_seconds};
 use polytask_trainer::Silent;
 
@@ -14,7 +16,16 @@ const ASSIGNMENTS: [&str; 5] = [
 
 #[test]
 fn training_gives_the_same_model_on_any_number_of_threads() {
-    let workspace = Workspace::new(&ASSIGNMENTS);
+    same_on_threads(&Workspace::new(&ASSIGNMENTS));
+}
+
+#[test]
+fn training_in_bf16_with_recomputed_activations_does_so_too() {
+    let more = ["trainer.precision=bf16", "encoder.recompute_activations=true"];
+    same_on_threads(&Workspace::new(&[&ASSIGNMENTS[..], &more].concat()));
+}
+
+fn same_on_threads(workspace: &Workspace) {
     let train = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {

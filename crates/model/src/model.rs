@@ -125,6 +125,11 @@ impl Model {
         self.parameters_mut().set_precision(precision);
     }
 
+    /// Whether the encoder's matrices are 8-bit integers.
+    pub fn is_quantized(&self) -> bool {
+        self.parameters.iter().any(|(_, parameter)| parameter.tensor().is_quantized())
+    }
+
     /// Replaces the encoder's matrices, embeddings included, by their nearest ones of 8-bit integers.
     pub fn quantize(&mut self) {
         let is_matrix = |parameter: &Parameter| {

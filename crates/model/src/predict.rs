@@ -71,7 +71,7 @@ impl Model {
     /// Whatever the model refuses.
     pub fn predict(&self, texts: &[&str], tasks: &[usize], attention: bool) -> Result<Vec<Answer>> {
         let pieces = texts.iter().map(|text| text.len()).sum::<usize>() / BYTES_A_PIECE;
-        self.where_it_pays(pieces, || {
+        self.where_it_pays(texts.len(), pieces, || {
             let read = |text: &&str| {
                 let words = split_words(text);
                 self.tokenizer().encode(text, &words).map(|encoded| (words, encoded))
@@ -103,15 +103,15 @@ impl Model {
     pub fn infer(&self, batch: &PackedBatch, tasks: &[usize]) -> Result<Forward> {
         let is_wanted = |task| if tasks.contains(&task) { (0..batch.texts()).collect() } else { Vec::new() };
         let wanted: Vec<Vec<usize>> = (0..self.config().tasks.len()).map(is_wanted).collect();
-        self.where_it_pays(batch.ids.len(), || {
+        self.where_it_pays(batch.texts(), batch.ids.len(), || {
             self.forward(self.constants(), batch, &wanted, &mut Pass::inference())
         })
     }
 
-    /// On the calling thread where there is little to compute; else from within the thread pool, where handing out work
-    /// wakes nobody who waits outside.
-    fn where_it_pays<T: Send>(&self, pieces: usize, work: impl FnOnce() -> T + Send) -> T {
-        match pieces.saturating_mul(self.multiply_adds_a_piece()) < SMALL_PASS {
+    /// On the calling thread for one text with little to compute; else from within the thread pool, where handing out
+    /// work wakes nobody who waits outside.
+    fn where_it_pays<T: Send>(&self, texts: usize, pieces: usize, work: impl FnOnce() -> T + Send) -> T {
+        match texts == 1 && pieces.saturating_mul(self.multiply_adds_a_piece()) < SMALL_PASS {
             true => work(),
             false => rayon::scope(|_| work()),
         }

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::lanes::{add_scaled, vectorized};
+use crate::parallel::for_each_row_block;
 use crate::{Error, Result, Tensor};
 
 /// One operation that made a tensor: what it read, and how a gradient flows back through it.
@@ -89,7 +91,9 @@ impl std::ops::Add for Gradient {
     fn add(self, other: Gradient) -> Gradient {
         match (self, other) {
             (Gradient::Dense(mut sum), Gradient::Dense(term)) => {
-                sum.update(|values| values.iter_mut().zip(term.data()).for_each(|(v, t)| *v += t));
+                sum.update(|values| {
+                    for_each_row_block(values, 1, |first, values| add(values, &term.data()[first..]));
+                });
                 Gradient::Dense(sum)
             }
             (Gradient::Dense(mut sum), Gradient::Rows(term))
@@ -99,6 +103,12 @@ impl std::ops::Add for Gradient {
             }
             (Gradient::Rows(a), Gradient::Rows(b)) => Gradient::Rows(a.merge(&b)),
         }
+    }
+}
+
+vectorized! {
+    fn add(sum: &mut [f32], term: &[f32]) {
+        add_scaled(sum, 1.0, term);
     }
 }
 
@@ -144,6 +154,11 @@ impl Gradients {
     /// Takes the gradient of a leaf out.
     pub fn take(&mut self, leaf: &Tensor) -> Option<Gradient> {
         self.0.remove(&leaf.id())
+    }
+
+    /// Whether there is none, or all were taken.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Adds the gradients of another pass, for gradient accumulation.

@@ -74,7 +74,7 @@ impl Drop for Values {
 pub struct Statistics {
     /// How often nothing that lay ready was of the right size, so that the allocator was asked.
     pub allocations: u64,
-    /// Bytes that tensors hold. As many again may lie ready for the next ones, but not more than were ever held at once.
+    /// Bytes that tensors hold. What lies ready for the next ones comes on top: together not much more than the peak.
     pub held_bytes: usize,
     /// The most that `held_bytes` has been since [`release`] was called.
     pub peak_bytes: usize,

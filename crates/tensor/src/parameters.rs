@@ -7,7 +7,7 @@ use crate::initialize::Initializer;
 use crate::tensor_file::{TensorFile, write_parameters};
 use crate::{Error, Precision, RandomKey, Result, Tensor};
 
-/// One trained tensor and its full name, such as `encoder.layers.0.attention.query.weight`.
+/// One trained tensor and its full name, such as `encoder.layers.0.attention.query_key_value.weight`.
 #[derive(Clone, Debug)]
 pub struct Parameter {
     /// The full name, parts joined by dots.
@@ -118,7 +118,8 @@ impl Parameters {
     }
 
     /// Writes all parameters to a safetensors file: F32, and of a quantized matrix `name` as I8 and `name.scale` as F32, one
-    /// a column.
+    /// a column. It must not be the file that they were read from, where their values may still lie: write beside it and
+    /// rename.
     ///
     /// # Errors
     /// The file cannot be written.

@@ -8,7 +8,7 @@ pub enum Precision {
     /// 24 bits of mantissa.
     #[default]
     F32,
-    /// Both sides rounded to 8 bits of mantissa, sums in f32: twice as fast where the processor has AVX512-BF16, and as
-    /// fast as f32 elsewhere, with the same rounding.
+    /// Both sides rounded to 8 bits of mantissa, sums in f32: twice as fast where the processor has AVX512-BF16; elsewhere
+    /// slower than f32, with the same rounding.
     Bf16,
 }

@@ -71,14 +71,22 @@ impl Storage {
 
     /// The quantized matrix as the right side of products, made once.
     pub(crate) fn int8_right(&self) -> Option<&Int8Right> {
-        self.int8_matrix().map(|matrix| self.int8.get_or_init(|| Int8Right::new(matrix)))
+        let matrix = self.int8_matrix()?;
+        // Made outside the cell: whoever waits for a cell cannot do the work that its maker handed out.
+        if self.int8.get().is_none() {
+            let _ = self.int8.set(Int8Right::new(matrix));
+        }
+        self.int8.get()
     }
 
-    /// The matrix of `columns` columns as the right side of products in bf16, made once.
-    pub(crate) fn bf16_right(&self, columns: usize) -> &Bf16Right {
+    /// The matrix of `columns` columns as the right side of products in bf16, made once; `None` where it was made for
+    /// another number of columns.
+    pub(crate) fn bf16_right(&self, columns: usize) -> Option<&Bf16Right> {
         let values = self.values();
-        self.bf16.get_or_init(|| {
-            Bf16Right::new(Matrix::new(values, columns), values.len() / columns.max(1), columns)
-        })
+        if self.bf16.get().is_none() {
+            let rows = values.len() / columns.max(1);
+            let _ = self.bf16.set(Bf16Right::new(Matrix::new(values, columns), rows, columns));
+        }
+        self.bf16.get().filter(|right| right.columns() == columns)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 
 use crate::autograd::Operation;
-use crate::matrix::{Bf16Right, Int8Matrix, Int8Right};
+use crate::matrix::{Bf16Right, Int8Matrix, Int8Right, LONGEST_SUM};
 use crate::storage::Storage;
 use crate::{Device, Error, Precision, Result, memory};
 
@@ -54,7 +54,10 @@ impl Tensor {
 
     /// A constant with one value everywhere.
     pub fn full(shape: &[usize], value: f32) -> Self {
-        let values = vec![value; shape.iter().product()];
+        let mut values = memory::zeros(shape.iter().product());
+        if value != 0.0 {
+            values.fill(value);
+        }
         Self::alone(Storage::owned(values), shape.to_vec(), Record::Constant)
     }
 
@@ -226,8 +229,11 @@ impl Tensor {
     }
 
     /// The nearest matrix of 8-bit integers with one scale a column, a constant: its products take a quarter of the time
-    /// where the processor has AVX512-VNNI, its memory a quarter of the space.
+    /// where the processor has AVX512-VNNI, its memory a quarter of the space. What is no matrix stays as it is.
     pub fn quantized(&self) -> Self {
+        if self.shape().len() != 2 {
+            return self.detach();
+        }
         let matrix = Int8Matrix::quantize(self.data(), self.rows_columns().1);
         Self::of_storage(Storage::int8(matrix), self.shape())
     }
@@ -239,17 +245,23 @@ impl Tensor {
 
     /// The quantized matrix, where this tensor is a whole one.
     pub(crate) fn int8_matrix(&self) -> Option<&Int8Matrix> {
-        self.0.storage.int8_matrix().filter(|matrix| matrix.values.len() == self.len())
+        let fits = |matrix: &&Int8Matrix| {
+            matches!(self.shape(), [rows, columns]
+                if *columns == matrix.scales.len() && rows * columns == matrix.values.len())
+        };
+        self.0.storage.int8_matrix().filter(fits)
     }
 
     pub(crate) fn int8_right(&self) -> Option<&Int8Right> {
-        self.int8_matrix().and_then(|_| self.0.storage.int8_right())
+        let fits = |matrix: &&Int8Matrix| matrix.values.len() <= LONGEST_SUM * matrix.scales.len();
+        self.int8_matrix().filter(fits).and_then(|_| self.0.storage.int8_right())
     }
 
     /// The right side of products in bf16, kept for the next product; `None` where it would not last, or be another's.
     pub(crate) fn kept_bf16_right(&self) -> Option<&Bf16Right> {
         let is_whole = self.0.storage.values().len() == self.len();
-        (is_whole && !self.is_tracked()).then(|| self.0.storage.bf16_right(self.rows_columns().1))
+        let columns = self.rows_columns().1;
+        if is_whole && !self.is_tracked() { self.0.storage.bf16_right(columns) } else { None }
     }
 
     /// The values for writing in place where nobody shares them, else a copy's. The tensor is a leaf again if it was one.

@@ -26,7 +26,8 @@ pub struct TensorValues<'a> {
     pub values: &'a [f32],
 }
 
-/// Writes named tensors to a safetensors file, all as F32, with texts by key in its header.
+/// Writes named tensors to a safetensors file, all as F32, with texts by key in its header. It must not be a file that one
+/// of the tensors was read from, whose values may still lie there: write beside it and rename.
 ///
 /// # Errors
 /// The file cannot be written.

@@ -29,14 +29,16 @@ fn problem(size: &Size) -> (Parameters, Vec<(ParameterId, Gradient)>) {
     let touched = RowGradient { rows, values: sample(&[TOUCHED, width], 1), total_rows: VOCABULARY };
     insert("embedding".into(), &[VOCABULARY, width], Some(Gradient::Rows(touched)));
     for layer in 0..size.layers {
-        for part in ["query", "key", "value", "output"] {
-            insert(format!("{layer}.{part}.weight"), &[width, width], None);
-            insert(format!("{layer}.{part}.bias"), &[width], None);
+        let linears = [
+            ("query_key_value", width, 3 * width),
+            ("output", width, width),
+            ("up", width, inner),
+            ("down", inner, width),
+        ];
+        for (part, inputs, outputs) in linears {
+            insert(format!("{layer}.{part}.weight"), &[inputs, outputs], None);
+            insert(format!("{layer}.{part}.bias"), &[outputs], None);
         }
-        insert(format!("{layer}.up.weight"), &[inner, width], None);
-        insert(format!("{layer}.up.bias"), &[inner], None);
-        insert(format!("{layer}.down.weight"), &[width, inner], None);
-        insert(format!("{layer}.down.bias"), &[width], None);
         for norm in ["first", "second"] {
             insert(format!("{layer}.{norm}.gain"), &[width], None);
             insert(format!("{layer}.{norm}.bias"), &[width], None);

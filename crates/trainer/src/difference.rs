@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-/// The key that changes nothing of the result.
-const THREADS: &str = "trainer.threads";
+/// The keys that change nothing of the result.
+const WITHOUT_EFFECT: [&str; 2] = ["trainer.threads", "encoder.recompute_activations"];
 
 /// The first key in which two configurations differ, with both values.
 pub(crate) fn first_difference(old: &Map<String, Value>, new: &Map<String, Value>) -> Option<String> {
@@ -28,7 +28,7 @@ fn of_tables<'a>(
     let full = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     old.keys()
         .chain(added)
-        .filter(|key| full(key) != THREADS)
+        .filter(|key| !WITHOUT_EFFECT.contains(&full(key).as_str()))
         .find_map(|key| of_values(full(key), old.get(key), new.get(key)))
 }
 

@@ -69,7 +69,7 @@ impl Trainer {
     ///
     /// # Errors
     /// There is no checkpoint, it is damaged, or it was made with another configuration or other data. The number of
-    /// threads may differ, and comments.
+    /// threads may differ, whether activations are recomputed, and comments.
     pub fn resume(prepared: Prepared, configuration: String, folder: &ModelFolder) -> Result<Self> {
         let mut trainer = Self::new(prepared, configuration)?;
         checkpoint::read(&mut trainer, &folder.checkpoint())?;

@@ -42,6 +42,8 @@ struct Description {
     polytask: Value,
     encoder: Value,
     task_attention: Value,
+    /// In which numbers products are computed.
+    precision: Value,
     vocabulary: usize,
     max_tokens: usize,
     tasks: Vec<TaskDescription>,
@@ -76,8 +78,10 @@ fn describe(folder: &Path) -> Result<Description> {
         let part = parameter.name.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
         *parts.entry(part).or_default() += parameter.tensor().len();
     }
+    let precision = if model.is_quantized() { "int8".into() } else { take("precision") };
     Ok(Description {
         folder: folder.into(),
+        precision,
         format_version: take("format_version"),
         polytask: take("polytask"),
         encoder: take("encoder"),
@@ -125,6 +129,7 @@ impl Description {
             row("format", format!("{}, written by polytask {}", self.format_version, plain(&self.polytask))),
             row("encoder", keys(&self.encoder)),
             row("task attention", keys(&self.task_attention)),
+            row("precision", plain(&self.precision).to_string()),
             row("vocabulary", format!("{} pieces, at most {} a text", self.vocabulary, self.max_tokens)),
         ];
         rows.extend(self.tasks.iter().map(|task| row(&format!("task {}", task.name), task.line())));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::string::FromUtf8Error;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use polytask_model::{Model, ModelFolder, Precision};
 
 /// Bytes of standard input that are read at a time: some batches of lines.
@@ -32,7 +32,7 @@ pub(crate) struct Predict {
     attention: bool,
     /// Computes products in these numbers instead of those that the model was trained in.
     #[arg(long, value_enum)]
-    precision: Option<Numbers>,
+    precision: Option<PrecisionArgument>,
     /// Texts at a time, at most.
     #[arg(long, default_value = "32")]
     batch: NonZeroUsize,
@@ -40,18 +40,18 @@ pub(crate) struct Predict {
 
 /// [`Precision`] as an argument.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Numbers {
+enum PrecisionArgument {
     /// 24 bits of mantissa.
     F32,
     /// 8 bits of mantissa, sums in f32.
     Bf16,
 }
 
-impl From<Numbers> for Precision {
-    fn from(numbers: Numbers) -> Self {
-        match numbers {
-            Numbers::F32 => Precision::F32,
-            Numbers::Bf16 => Precision::Bf16,
+impl From<PrecisionArgument> for Precision {
+    fn from(precision: PrecisionArgument) -> Self {
+        match precision {
+            PrecisionArgument::F32 => Precision::F32,
+            PrecisionArgument::Bf16 => Precision::Bf16,
         }
     }
 }
@@ -63,8 +63,13 @@ fn trimmed(name: &str) -> Result<String, Infallible> {
 impl Predict {
     pub(crate) fn run(&self) -> Result<ExitCode> {
         let mut model = ModelFolder::new(&self.folder).load()?;
-        if let Some(numbers) = self.precision {
-            model.set_precision(numbers.into());
+        if let Some(precision) = self.precision {
+            ensure!(
+                !model.is_quantized(),
+                "{} is a model of 8-bit integers: leave out --precision, or give the model that it was made of",
+                self.folder.display()
+            );
+            model.set_precision(precision.into());
         }
         let answering =
             Answering { tasks: model.tasks_named(&self.tasks)?, attention: self.attention, model };

@@ -217,6 +217,43 @@ fn predict_minds_no_broken_pipe() {
 }
 
 #[test]
+fn quantize_writes_a_smaller_model_and_says_what_it_lost() {
+    let folder = trained();
+    let (stdout, _) = run(folder.path(), &["quantize", "model", "--json"], 0);
+    let report = json(&stdout);
+    assert_eq!(report["folder"], "model-int8");
+    let task = &report["tasks"]["intent"];
+    let lost = task["before"].as_f64().unwrap() - task["after"].as_f64().unwrap();
+    assert!(task["metric"] == "accuracy" && task["lost"] == lost, "{stdout}");
+    assert!(report["bytes"]["after"].as_u64().unwrap() < report["bytes"]["before"].as_u64().unwrap());
+    run(folder.path(), &["eval", "model-int8"], 0);
+    run(folder.path(), &["predict", "model-int8", "to Rome"], 0);
+    let (stdout, _) = run(folder.path(), &["info", "model-int8", "--json"], 0);
+    assert_eq!(json(&stdout)["precision"], "int8");
+
+    for arguments in
+        [&["quantize", "model-int8"][..], &["predict", "model-int8", "to Rome", "--precision", "bf16"]]
+    {
+        let (_, stderr) = run(folder.path(), arguments, 1);
+        assert!(stderr.contains("model-int8 is a model of 8-bit integers"), "{stderr}");
+    }
+    let (_, stderr) = run(folder.path(), &["quantize", "model"], 1);
+    assert!(stderr.contains("model-int8 holds a model already: give another folder with --out"), "{stderr}");
+    let (stdout, _) = run(folder.path(), &["quantize", "model", "--out", "small"], 0);
+    assert!(
+        stdout.starts_with("task") && stdout.contains("intent") && stdout.contains(" became "),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn predict_in_bf16_answers_too() {
+    let folder = trained();
+    let (stdout, _) = run(folder.path(), &["predict", "model", "to Rome", "--precision", "bf16"], 0);
+    assert!(json(&stdout)["tasks"]["intent"]["label"].is_string(), "{stdout}");
+}
+
+#[test]
 fn info_describes_the_folder() {
     let folder = trained();
     let (stdout, _) = run(folder.path(), &["info", "model"], 0);

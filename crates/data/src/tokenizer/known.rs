@@ -30,8 +30,11 @@ impl KnownWords {
 
     /// Keeps a word while there is room.
     pub(super) fn keep(&self, text: &str, word: Word) {
+        if text.len() > LONGEST || self.read().len() >= WORDS {
+            return;
+        }
         let mut words = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if words.len() < WORDS && text.len() <= LONGEST {
+        if words.len() < WORDS {
             words.insert(text.into(), word);
         }
     }

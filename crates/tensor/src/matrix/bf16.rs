@@ -3,7 +3,7 @@
 //! Where the processor multiplies pairs of bf16 in one instruction (AVX512-BF16), a product takes half the time of one in
 //! f32. Elsewhere the operands are rounded alike and multiplied in f32: the results agree but for the order of sums.
 
-use rayon::prelude::*;
+use std::ops::Range;
 
 use super::blocks::Blocks;
 use super::kernel::{Bf16Pair, Group, Left, PANEL, Right};
@@ -30,6 +30,10 @@ impl Bf16Right {
     /// Rounds and orders the right side of a product.
     pub(crate) fn new(right: Matrix<'_>, inner: usize, columns: usize) -> Self {
         Self::new_for(Bf16Pair::is_native(), right, inner, columns)
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
     }
 
     fn new_for(native: bool, right: Matrix<'_>, inner: usize, columns: usize) -> Self {
@@ -113,27 +117,32 @@ fn pack_right(right: Matrix<'_>, inner: usize, columns: usize) -> Vec<f32> {
     let groups = inner.div_ceil(2);
     let mut packed = memory::overwritable(columns.div_ceil(PANEL) * groups * PANEL);
     let pairs: &mut [u32] = bytemuck::cast_slice_mut(&mut packed);
-    pairs.par_chunks_mut((groups * PANEL).max(1)).enumerate().for_each(|(panel, pairs)| {
-        let (pairs, _) = pairs.as_chunks_mut::<PANEL>();
-        let columns = panel * PANEL..columns.min((panel + 1) * PANEL);
-        if right.is_row_major() {
-            for (group, pairs) in pairs.iter_mut().enumerate() {
-                let (first, second) = two_lines(right, group, inner, columns.clone());
-                let (filled, beyond) = pairs.split_at_mut(columns.len());
-                pair_lines(first, second, filled);
-                beyond.fill(0);
-            }
-        } else {
-            let mut line = memory::overwritable(groups);
-            let line: &mut [u32] = bytemuck::cast_slice_mut(&mut line);
-            pairs.iter_mut().for_each(|pairs| pairs[columns.len()..].fill(0));
-            for (i, column) in columns.enumerate() {
-                pair_neighbours(right.line(column, inner), line);
-                pairs.iter_mut().zip(&*line).for_each(|(pairs, &pair)| pairs[i] = pair);
-            }
+    for_each_row_block(pairs, groups * PANEL, |first, panels| {
+        for (panel, pairs) in (first..).zip(panels.chunks_exact_mut(groups * PANEL)) {
+            pack_panel(right, inner, panel * PANEL..columns.min((panel + 1) * PANEL), pairs);
         }
     });
     packed
+}
+
+fn pack_panel(right: Matrix<'_>, inner: usize, columns: Range<usize>, pairs: &mut [u32]) {
+    let (pairs, _) = pairs.as_chunks_mut::<PANEL>();
+    if right.is_row_major() {
+        for (group, pairs) in pairs.iter_mut().enumerate() {
+            let (first, second) = two_lines(right, group, inner, columns.clone());
+            let (filled, beyond) = pairs.split_at_mut(columns.len());
+            pair_lines(first, second, filled);
+            beyond.fill(0);
+        }
+        return;
+    }
+    let mut line = vec![0.0; pairs.len()];
+    let line: &mut [u32] = bytemuck::cast_slice_mut(&mut line);
+    pairs.iter_mut().for_each(|pairs| pairs[columns.len()..].fill(0));
+    for (i, column) in columns.enumerate() {
+        pair_neighbours(right.line(column, inner), line);
+        pairs.iter_mut().zip(&*line).for_each(|(pairs, &pair)| pairs[i] = pair);
+    }
 }
 
 /// Lines 2 · group and, where it is within the inner dimension, the next one.
@@ -141,7 +150,7 @@ fn two_lines<'a>(
     matrix: Matrix<'a>,
     group: usize,
     inner: usize,
-    part: std::ops::Range<usize>,
+    part: Range<usize>,
 ) -> (&'a [f32], &'a [f32]) {
     let first = &matrix.line(2 * group, part.end)[part.start..];
     let second = match 2 * group + 1 < inner {

@@ -6,7 +6,7 @@
 //! (X W)[r, c] ≈ t_r s_c Σ_k p[r, k] q[k, c]
 //! ```
 //!
-//! The sum is exact in 32 bits. AVX512-VNNI multiplies unsigned bytes by signed ones: it is given p + 128, and each
+//! The sum is exact in 32 bits, up to [`LONGEST_SUM`] terms. AVX512-VNNI multiplies unsigned bytes by signed ones: it is given p + 128, and each
 //! column's sum starts from −128 Σ_k q[k, c].
 
 use std::ops::Range;
@@ -21,6 +21,8 @@ use crate::memory::{self, Values};
 
 /// The greatest quantized value.
 const GREATEST: f32 = 127.0;
+/// Terms whose sum cannot leave 32 bits: 255 · 127 each at most.
+pub(crate) const LONGEST_SUM: usize = 66_000;
 /// Bytes in a group.
 const GROUP: usize = 4;
 /// Values that one thread quantizes at a time, at least.
@@ -129,7 +131,7 @@ fn product_for(
     );
     let groups = inner.div_ceil(GROUP);
     let mut quantized = memory::overwritable(rows * groups);
-    let row_scales = quantize_rows(x, inner, bytemuck::cast_slice_mut(&mut quantized));
+    let row_scales = quantize_rows(x, rows, inner, bytemuck::cast_slice_mut(&mut quantized));
     let quantized = Values::new(quantized);
     let left = Left { groups: bytemuck::cast_slice(&quantized), row_stride: groups, group_stride: 1 };
     let sides = Right { panels: &right.panels, starts: Some(&right.starts), groups };
@@ -167,8 +169,8 @@ vectorized! {
 }
 
 /// Fills the groups with p + 128, and returns t of each row.
-fn quantize_rows(x: &[f32], inner: usize, groups: &mut [u32]) -> Vec<f32> {
-    let mut scales = vec![0.0; x.len() / inner.max(1)];
+fn quantize_rows(x: &[f32], rows: usize, inner: usize, groups: &mut [u32]) -> Vec<f32> {
+    let mut scales = vec![0.0; rows];
     let of_row = inner.div_ceil(GROUP).max(1);
     let quantize = |((x, groups), scale): ((&[f32], &mut [u32]), &mut f32)| {
         *scale = quantize_row(x, bytemuck::cast_slice_mut(groups));
@@ -209,7 +211,7 @@ vectorized! {
                 std::array::from_fn(|i| right.starts.map_or(0, |starts| starts[first + i]));
             let (panel, _) = right.panels[first * groups..][..groups * PANEL].as_chunks::<PANEL>();
             for (left, right) in left.iter().zip(panel) {
-                let left = left.to_le_bytes().map(i32::from);
+                let left = left.to_ne_bytes().map(i32::from);
                 for (sum, right) in sums.iter_mut().zip(right) {
                     let right = right.to_le_bytes().map(|byte| i32::from(byte.cast_signed()));
                     *sum += left.iter().zip(right).map(|(left, right)| left * right).sum::<i32>();

@@ -200,7 +200,7 @@ mod x86 {
                 None => _mm512_setzero_si512(),
             };
             let mut sums = [[start(0), start(1)]; ROWS];
-            let mut left_group = left.groups.as_ptr().add(place.row * left.row_stride);
+            let mut left_group = left.groups.as_ptr().wrapping_add(place.row * left.row_stride);
             let mut right_group = right.panels.as_ptr().add(place.column * right.groups);
             for _ in 0..right.groups {
                 let first = _mm512_loadu_si512(right_group.cast());
@@ -210,7 +210,8 @@ mod x86 {
                     sums[0] = G::multiply_add(sums[0], left, first);
                     sums[1] = G::multiply_add(sums[1], left, second);
                 }
-                left_group = left_group.add(left.group_stride);
+                // Beyond the last group it may point past the end.
+                left_group = left_group.wrapping_add(left.group_stride);
                 right_group = right_group.add(PANEL);
             }
             let masks = [mask(place.width), mask(place.width.saturating_sub(16))];

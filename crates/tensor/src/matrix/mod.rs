@@ -1,4 +1,5 @@
-//! Matrix products by the `gemm` crate, called on one thread for fixed blocks of the result.
+//! Matrix products for fixed blocks of the result: in f32 by the `gemm` crate, called on one thread; of bf16 and 8-bit
+//! integers by a kernel of our own.
 //!
 //! Blocks depend on the shape alone, so every value is summed in the same order at any thread count.
 
@@ -12,7 +13,7 @@ use blocks::Blocks;
 pub(crate) use blocks::RowParts;
 
 use crate::Precision;
-pub(crate) use int8::{Int8Matrix, Int8Right, product_int8_then};
+pub(crate) use int8::{Int8Matrix, Int8Right, LONGEST_SUM, product_int8_then};
 
 /// Rows that a block has at least.
 const FEWEST_ROWS: usize = 96;

@@ -71,12 +71,12 @@ pub(super) fn rows_through(
         return product_int8_then(result, x.data(), right, finish);
     }
     let right = || Matrix::new(weight.data(), outputs);
-    match (weight.precision(), weight.kept_bf16_right()) {
-        (Precision::F32, _) => product_then(result, left, right(), inputs, outputs, finish),
-        (Precision::Bf16, Some(kept)) => product_bf16_then(result, left, kept, finish),
-        (Precision::Bf16, None) => {
-            product_bf16_then(result, left, &Bf16Right::new(right(), inputs, outputs), finish);
-        }
+    if weight.precision() == Precision::F32 {
+        return product_then(result, left, right(), inputs, outputs, finish);
+    }
+    match weight.kept_bf16_right() {
+        Some(kept) => product_bf16_then(result, left, kept, finish),
+        None => product_bf16_then(result, left, &Bf16Right::new(right(), inputs, outputs), finish),
     }
 }
 

@@ -64,6 +64,15 @@ vectorized! {
     }
 }
 
+vectorized! {
+    /// dz ← d ⊙ dy.
+    fn multiply(dz: &mut [f32], derivative: &[f32], dy: &[f32]) {
+        for ((dz, derivative), dy) in dz.iter_mut().zip(derivative).zip(dy) {
+            *dz = derivative * dy;
+        }
+    }
+}
+
 struct LinearGelu {
     x: Tensor,
     weight: Tensor,
@@ -84,8 +93,7 @@ impl Operation for LinearGelu {
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
         let mut dz = memory::overwritable(gradient.len());
         for_each_row_block(&mut dz, 1, |first, dz| {
-            let factors = self.derivative.data()[first..].iter().zip(&gradient.data()[first..]);
-            dz.iter_mut().zip(factors).for_each(|(dz, (derivative, dy))| *dz = derivative * dy);
+            multiply(dz, &self.derivative.data()[first..], &gradient.data()[first..]);
         });
         let dz = Tensor::new(dz, gradient.shape())?;
         let mut gradients = gradients_of_product(&self.x, &self.weight, dz.data())?;

@@ -8,7 +8,7 @@
 //!
 //! Chen et al., *Training Deep Nets with Sublinear Memory Cost*, 2016.
 
-use crate::{Gradient, Operation, ParameterId, Parameters, Pass, Result, Tensor};
+use crate::{Error, Gradient, Gradients, Operation, ParameterId, Parameters, Pass, Result, Tensor};
 
 /// `part(parameters, x, pass)`, computed again in the backward instead of kept. `used` are the parameters that it reads;
 /// it must compute the same each time.
@@ -53,12 +53,19 @@ where
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
         let x = self.x.leaf();
         let y = (self.part)(&self.parameters, &x, &mut self.start.clone())?;
-        let mut gradients = y.backward_from(gradient.clone())?;
+        let mut gradients = match y.is_tracked() {
+            true => y.backward_from(gradient.clone())?,
+            false => Gradients::default(),
+        };
         let inputs = std::iter::once(&x).chain(&self.leaves);
         let mut of_input = |input: &Tensor| {
             gradients.take(input).unwrap_or_else(|| Gradient::Dense(Tensor::zeros(input.shape())))
         };
-        Ok(inputs.map(|input| Some(of_input(input))).collect())
+        let found = inputs.map(|input| Some(of_input(input))).collect();
+        match gradients.is_empty() {
+            true => Ok(found),
+            false => Err(Error::Gradient("a recomputed part read a parameter that it did not name".into())),
+        }
     }
 }
 
@@ -104,5 +111,17 @@ mod tests {
         let y = recompute(&x, &parameters, &[id], &mut Pass::inference(), |_, x, _| gelu(x)).unwrap();
         let gradients = y.backward_from(sample(&[2, 2], 3)).unwrap();
         assert_eq!(gradients.get(parameters.get(id)).unwrap().values(), [0.0; 3]);
+    }
+
+    #[test]
+    fn a_parameter_that_was_not_named_is_an_error() {
+        let mut parameters = Parameters::default();
+        for (name, shape) in [("weight", &[6, 5][..]), ("bias", &[5])] {
+            parameters.insert(name, &sample(shape, 2)).unwrap();
+        }
+        let x = sample(&[7, 6], 1).leaf();
+        let y = recompute(&x, &parameters, &[], &mut Pass::training(1, 1), part).unwrap();
+        let error = y.backward_from(sample(&[7, 5], 3)).unwrap_err().to_string();
+        assert!(error.contains("did not name"), "{error}");
     }
 }

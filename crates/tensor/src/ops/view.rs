@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use crate::{Error, Gradient, Operation, Result, Tensor};
+use crate::{Error, Gradient, Operation, Result, Tensor, memory};
 
 /// The same values, row after row, under another shape; no copy.
 ///
@@ -67,7 +67,7 @@ impl Operation for Rows {
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
         let columns = self.a.rows_columns().1;
-        let mut da = vec![0.0; self.a.len()];
+        let mut da = memory::zeros(self.a.len());
         da[self.range.start * columns..self.range.end * columns].copy_from_slice(gradient.data());
         Ok(vec![Some(Tensor::new(da, self.a.shape())?.into())])
     }

@@ -1,6 +1,7 @@
 use super::recursion::{Recursion, Text};
 use super::{Chain, CrfWeights, Forbidden, map_texts};
 use crate::matrix::{Matrix, product};
+use crate::memory::Values;
 use crate::{Buffer, Error, Gradient, Ids, Offsets, Operation, Result, Tensor, memory};
 
 const NAME: &str = "crf_loss";
@@ -132,8 +133,8 @@ impl CrfLoss {
     /// Σ_t P(y_{t−1} = i, y_t = j) − [y_{t−1} = i, y_t = j], `[tags, tags]`, times `factor`: F ⊙ αᵀ r over all tokens.
     fn transition_gradient(&self, factor: f32) -> Vec<f32> {
         let (tags, stride) = (self.start.len(), self.recursion.stride);
-        let shares = concatenated(&self.texts, |text| &text.shares);
-        let ratios = concatenated(&self.texts, |text| &text.ratios);
+        let shares = Values::new(concatenated(&self.texts, |text| &text.shares));
+        let ratios = Values::new(concatenated(&self.texts, |text| &text.ratios));
         let mut gradient = memory::overwritable(tags * tags);
         let left = Matrix::new(&shares, stride).transposed();
         product(&mut gradient, left, Matrix::new(&ratios, stride), self.offsets.rows(), tags);

@@ -12,7 +12,7 @@ use crate::{Offsets, Result, Tensor};
 /// Viterbi, *Error Bounds for Convolutional Codes*, IEEE Transactions on Information Theory 13(2), 1967.
 ///
 /// # Errors
-/// The shapes do not fit together, every tag sequence of a text is forbidden, or its emissions are not finite.
+/// The shapes do not fit together, every tag sequence of a text is forbidden, or an emission is NaN or +∞.
 pub fn viterbi(emissions: &Tensor, weights: &CrfWeights<'_>, offsets: &Offsets) -> Result<Vec<u32>> {
     const NAME: &str = "viterbi";
     let chain = Chain::new(emissions, weights, offsets, NAME)?;
@@ -24,6 +24,9 @@ pub fn viterbi(emissions: &Tensor, weights: &CrfWeights<'_>, offsets: &Offsets) 
 
 fn best_sequence(chain: &Chain, emissions: &[f32]) -> Option<Vec<u32>> {
     let tags = chain.tags;
+    if emissions.iter().any(|emission| emission.is_nan() || *emission == f32::INFINITY) {
+        return None;
+    }
     let mut rows = emissions.chunks_exact(tags);
     let Some(first) = rows.next() else { return Some(Vec::new()) };
     let mut scores: Vec<f64> = chain.start.iter().copied().map(f64::from).collect();
