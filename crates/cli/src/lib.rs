@@ -7,6 +7,7 @@ mod console;
 mod interrupt;
 mod progress;
 mod reference;
+mod resident;
 
 use std::process::ExitCode;
 

@@ -7,13 +7,14 @@ use polytask_task::Target;
 use polytask_trainer::{Prepared, Result, Totals};
 
 use super::Finding;
+use crate::resident::peak_resident_bytes;
 
 /// Bytes of an `f32`, a `u32`.
 const NUMBER: usize = 4;
 
-/// Copies of a matrix product's inputs and outputs that live until the backward pass: what a norm, an activation and a
-/// dropout keep of them, and their gradients. With 2, transformers of 64 to 256 wide lay up to 25 % below the estimate.
-const COPIES: usize = 2;
+/// What a layer keeps for the backward pass, in quarters of its matrices' inputs and outputs together: those themselves, and
+/// beside them what norms and residuals keep. Measured on transformers of 128 and 384 wide.
+const KEPT_QUARTERS: usize = 5;
 
 pub(super) fn check(prepared: &Prepared) -> Result<Vec<Finding>> {
     let plan = prepared.plan(0)?;
@@ -98,30 +99,37 @@ fn padding(prepared: &Prepared, plan: &[Step]) -> Finding {
 /// An estimate of what training holds at most, in bytes:
 ///
 /// ```text
-///   4 · parameters · (1 + 1 gradient + optimizer slots + 1 where weights are averaged)
-/// + 4 · pieces of the largest batch · 2 Σ_W (inputs + outputs)      W: the encoder's matrices, tables left out
-/// + Σ over texts of 4 · (2 pieces + 5 words + the targets' numbers)
+///   what this process has held until now: program, tokenizer, data, parameters
+/// + 4 · parameters · (optimizer slots + 1 where weights are averaged)
+/// + 4 · parameters that are no embeddings                                         their gradient
+/// + 4 · pieces of the largest batch · 1.25 Σ_W (inputs + outputs)                  W: the encoder's matrices
 /// ```
 ///
-/// Attention weights, the tokenizer and the program itself come on top.
+/// With `recompute_activations` the last line is a bound that is not reached.
 fn memory(prepared: &Prepared, plan: &[Step]) -> Finding {
     let parameters = prepared.model.parameters();
     let averages = usize::from(prepared.settings.weight_averaging > 0.0);
-    let copies = 2 + prepared.optimizer.slots().len() + averages;
-    let weights = NUMBER * parameters.count() * copies;
+    let slots = NUMBER * parameters.count() * (prepared.optimizer.slots().len() + averages);
 
-    let is_matrix = |name: &str| name.starts_with("encoder.") && !name.starts_with("encoder.embeddings.");
-    let matrices = parameters.iter().filter(|(_, parameter)| is_matrix(&parameter.name));
+    let is_table = |name: &str| name.starts_with("encoder.embeddings.");
+    let dense = || parameters.iter().map(|(_, parameter)| parameter).filter(|p| !is_table(&p.name));
+    let gradients = NUMBER * dense().map(|parameter| parameter.tensor().len()).sum::<usize>();
+
+    let matrices = dense().filter(|parameter| parameter.name.starts_with("encoder."));
     let width: usize =
-        matrices.map(|(_, parameter)| parameter.tensor().shape()).filter(|s| s.len() == 2).flatten().sum();
+        matrices.map(|parameter| parameter.tensor().shape()).filter(|shape| shape.len() == 2).flatten().sum();
     let largest = plan.iter().map(|step| pieces(prepared, step)).max().unwrap_or(0);
-    let activations = NUMBER * COPIES * largest * width;
+    let activations = NUMBER * largest * width * KEPT_QUARTERS / 4;
 
+    let weights = NUMBER * parameters.count();
     let data: usize = examples(prepared).map(example_bytes).sum();
-    let [total, weights, activations, data] =
-        [weights + activations + data, weights, activations, data].map(|bytes| HumanBytes(bytes as u64));
-    let message =
-        format!("about {total}: weights and optimizer {weights}, largest batch {activations}, data {data}");
+    let held = peak_resident_bytes().map_or(weights + data, |bytes| bytes as usize);
+    let [total, held, optimizer, activations] =
+        [held + slots + gradients + activations, held, slots + gradients, activations]
+            .map(|bytes| HumanBytes(bytes as u64));
+    let message = format!(
+        "about {total}: data, tokenizer and weights {held}, optimizer and gradients {optimizer}, largest batch {activations}"
+    );
     Finding::good("memory", message)
 }
 

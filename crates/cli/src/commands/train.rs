@@ -13,6 +13,7 @@ use crate::configuration::ConfigurationArguments;
 use crate::console::{print, print_json, say};
 use crate::interrupt;
 use crate::progress::ProgressLine;
+use crate::resident::peak_resident_bytes;
 
 /// Trains a model.
 ///
@@ -150,17 +151,9 @@ impl Outcome {
             tokens_per_s: self.totals.tokens_per_second(),
             examples_per_s: examples as f64 / seconds.max(f64::MIN_POSITIVE),
             padding: self.totals.padding(),
-            peak_rss_mb: peak_rss_mb(),
+            peak_rss_mb: peak_resident_bytes().map(|bytes| bytes as f64 / 1e6),
             parameters: self.parameters,
             dev: self.evaluation.iter().map(|(task, report)| (task.clone(), value(report))).collect(),
         }
     }
-}
-
-/// The most memory that this process ever held, in 10⁶ bytes; Linux tells it.
-fn peak_rss_mb() -> Option<f64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024.0 / 1e6)
 }
