@@ -3,7 +3,8 @@ use polytask_tensor::{ParameterBuilder, ParameterId, Parameters, Result, Tensor,
 
 /// Y = X W + b: the layer around [`ops::linear`].
 ///
-/// Parameters: `weight` `[inputs, outputs]` (of a stacked layer `[inputs, parts · outputs]`), uniform in ±√(6 / (inputs + outputs)); `bias` `[outputs]`, zero.
+/// Parameters: `weight` `[inputs, outputs]` (of a stacked layer `[inputs, parts · outputs]`), uniform in
+/// ±√(6 / (inputs + outputs)); `bias` `[outputs]`, zero.
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: ParameterId,

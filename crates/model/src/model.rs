@@ -107,16 +107,17 @@ impl Model {
         self.constants.get_or_init(|| self.parameters.detached())
     }
 
-    /// What the encoder's products take for each piece: the values of its matrices, embeddings left out.
+    /// The matrices of the encoder that each piece is multiplied with: its embeddings are left out.
+    pub fn encoder_weights(&self) -> impl Iterator<Item = &Tensor> {
+        let is_weight = |parameter: &&Parameter| {
+            is_encoder_matrix(parameter) && !parameter.name.starts_with("encoder.embeddings.")
+        };
+        self.parameters.iter().map(|(_, parameter)| parameter).filter(is_weight).map(Parameter::tensor)
+    }
+
+    /// What the encoder's products take for each piece.
     pub(crate) fn multiply_adds_a_piece(&self) -> usize {
-        *self.multiply_adds.get_or_init(|| {
-            let is_matrix = |parameter: &&Parameter| {
-                let is_table = parameter.name.starts_with("encoder.embeddings.");
-                !is_table && parameter.name.starts_with("encoder.") && parameter.tensor().shape().len() == 2
-            };
-            let parameters = self.parameters.iter().map(|(_, parameter)| parameter);
-            parameters.filter(is_matrix).map(|parameter| parameter.tensor().len()).sum()
-        })
+        *self.multiply_adds.get_or_init(|| self.encoder_weights().map(Tensor::len).sum())
     }
 
     /// Lets products be computed in other numbers than before.
@@ -132,12 +133,9 @@ impl Model {
 
     /// Replaces the encoder's matrices, embeddings included, by their nearest ones of 8-bit integers.
     pub fn quantize(&mut self) {
-        let is_matrix = |parameter: &Parameter| {
-            parameter.name.starts_with("encoder.") && parameter.tensor().shape().len() == 2
-        };
         let parameters = self.parameters_mut();
-        let matrices: Vec<ParameterId> =
-            parameters.iter().filter(|(_, parameter)| is_matrix(parameter)).map(|(id, _)| id).collect();
+        let matrices = parameters.iter().filter(|(_, parameter)| is_encoder_matrix(parameter));
+        let matrices: Vec<ParameterId> = matrices.map(|(id, _)| id).collect();
         matrices.into_iter().for_each(|id| parameters.quantize(id));
     }
 
@@ -250,6 +248,10 @@ impl Model {
     pub(crate) fn task_error(&self, index: usize, source: anyhow::Error) -> Error {
         Error::Task { task: self.config.tasks[index].settings.name.clone(), source }
     }
+}
+
+fn is_encoder_matrix(parameter: &Parameter) -> bool {
+    parameter.name.starts_with("encoder.") && parameter.tensor().shape().len() == 2
 }
 
 fn build(

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::lanes::{add_scaled, vectorized};
+use crate::lanes::add;
 use crate::parallel::for_each_row_block;
 use crate::{Error, Result, Tensor};
 
@@ -103,12 +103,6 @@ impl std::ops::Add for Gradient {
             }
             (Gradient::Rows(a), Gradient::Rows(b)) => Gradient::Rows(a.merge(&b)),
         }
-    }
-}
-
-vectorized! {
-    fn add(sum: &mut [f32], term: &[f32]) {
-        add_scaled(sum, 1.0, term);
     }
 }
 

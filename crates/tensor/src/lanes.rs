@@ -49,6 +49,13 @@ pub(crate) fn add_scaled(sum: &mut [f32], factor: f32, x: &[f32]) {
     sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += factor * x);
 }
 
+vectorized! {
+    /// sum += x.
+    pub(crate) fn add(sum: &mut [f32], x: &[f32]) {
+        add_scaled(sum, 1.0, x);
+    }
+}
+
 /// Σ term(a, b) over the pairs of two rows of one length.
 #[inline(always)]
 pub(crate) fn sum_pairs(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::Offsets;
+use crate::lanes::add;
 
 /// Values that one task should at least handle, so that handing it out pays.
 const VALUES_A_TASK: usize = 16 * 1024;
@@ -36,17 +37,15 @@ pub(crate) fn sum_over_rows(
     columns: usize,
     add_row: impl Fn(usize, &mut [f32]) + Sync,
 ) -> Vec<f32> {
-    let mut sums = vec![0.0; columns];
-    let block_rows = VALUES_A_TASK.div_ceil(columns.max(1));
-    let add_block = |block: usize, sums: &mut [f32]| {
-        (block * block_rows..rows.min((block + 1) * block_rows)).for_each(|row| add_row(row, sums));
+    let blocks: Vec<Range<usize>> = row_blocks(rows, columns).collect();
+    let mut block_sums = vec![0.0; blocks.len() * columns];
+    let add_block = |(sums, rows): (&mut [f32], &Range<usize>)| {
+        rows.clone().for_each(|row| add_row(row, sums));
     };
-    if rows <= block_rows || columns == 0 {
-        add_block(0, &mut sums);
-        return sums;
+    match blocks.len() {
+        0 | 1 => block_sums.chunks_mut(columns.max(1)).zip(&blocks).for_each(add_block),
+        _ => block_sums.par_chunks_mut(columns.max(1)).zip(&blocks).for_each(add_block),
     }
-    let mut block_sums = vec![0.0; rows.div_ceil(block_rows) * columns];
-    block_sums.par_chunks_mut(columns).enumerate().for_each(|(block, sums)| add_block(block, sums));
     sum_of_blocks(&block_sums, columns)
 }
 
@@ -60,7 +59,7 @@ pub(crate) fn row_blocks(rows: usize, columns: usize) -> impl ExactSizeIterator<
 pub(crate) fn sum_of_blocks(blocks: &[f32], columns: usize) -> Vec<f32> {
     let mut sums = vec![0.0; columns];
     for block in blocks.chunks_exact(columns.max(1)) {
-        sums.iter_mut().zip(block).for_each(|(sum, value)| *sum += value);
+        add(&mut sums, block);
     }
     sums
 }

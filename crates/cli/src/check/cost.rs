@@ -112,12 +112,10 @@ fn memory(prepared: &Prepared, plan: &[Step]) -> Finding {
     let slots = NUMBER * parameters.count() * (prepared.optimizer.slots().len() + averages);
 
     let is_table = |name: &str| name.starts_with("encoder.embeddings.");
-    let dense = || parameters.iter().map(|(_, parameter)| parameter).filter(|p| !is_table(&p.name));
-    let gradients = NUMBER * dense().map(|parameter| parameter.tensor().len()).sum::<usize>();
+    let dense = parameters.iter().map(|(_, parameter)| parameter).filter(|p| !is_table(&p.name));
+    let gradients = NUMBER * dense.map(|parameter| parameter.tensor().len()).sum::<usize>();
 
-    let matrices = dense().filter(|parameter| parameter.name.starts_with("encoder."));
-    let width: usize =
-        matrices.map(|parameter| parameter.tensor().shape()).filter(|shape| shape.len() == 2).flatten().sum();
+    let width: usize = prepared.model.encoder_weights().flat_map(|weight| weight.shape()).sum();
     let largest = plan.iter().map(|step| pieces(prepared, step)).max().unwrap_or(0);
     let activations = NUMBER * largest * width * KEPT_QUARTERS / 4;
 

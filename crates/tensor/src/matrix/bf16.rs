@@ -83,10 +83,9 @@ pub(crate) fn product_bf16_then(
             let place = result.pointer(rows.start, columns.start);
             Bf16Pair::block(left, right, rows.clone(), columns.clone(), place, result.columns());
         }
-        for row in rows {
-            // SAFETY: the blocks are disjoint, and so are their rows.
-            finish(row, columns.start, unsafe { result.part(row, columns.clone()) });
-        }
+        let first = columns.start;
+        // SAFETY: the blocks are disjoint.
+        unsafe { result.for_each_row(rows, columns, |row, values| finish(row, first, values)) };
     });
 }
 

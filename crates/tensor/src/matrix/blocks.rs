@@ -93,6 +93,22 @@ impl<'a, T> RowParts<'a, T> {
         unsafe { self.first.add(place) }
     }
 
+    /// Calls `work(row, values)` for the part of each row that lies in a block.
+    ///
+    /// # Safety
+    /// Nobody else may hold parts of the block meanwhile.
+    pub(super) unsafe fn for_each_row(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        mut work: impl FnMut(usize, &mut [T]),
+    ) {
+        for row in rows {
+            // SAFETY: the caller is alone in the block, whose rows are disjoint.
+            work(row, unsafe { self.part(row, columns.clone()) });
+        }
+    }
+
     /// Part of a row.
     ///
     /// # Safety

@@ -107,43 +107,31 @@ mod x86 {
         }
     }
 
-    impl Group for Bf16Pair {
-        fn is_native() -> bool {
-            is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")
-        }
+    macro_rules! native_with {
+        ($group:ty, $feature:tt) => {
+            impl Group for $group {
+                fn is_native() -> bool {
+                    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!($feature)
+                }
 
-        #[target_feature(enable = "avx512f,avx512bf16")]
-        unsafe fn block(
-            left: Left<'_>,
-            right: Right<'_>,
-            rows: Range<usize>,
-            columns: Range<usize>,
-            result: *mut f32,
-            stride: usize,
-        ) {
-            // SAFETY: the caller's promises.
-            unsafe { tiles::<Self>(left, right, rows, columns, result, stride) }
-        }
+                #[target_feature(enable = "avx512f", enable = $feature)]
+                unsafe fn block(
+                    left: Left<'_>,
+                    right: Right<'_>,
+                    rows: Range<usize>,
+                    columns: Range<usize>,
+                    result: *mut f32,
+                    stride: usize,
+                ) {
+                    // SAFETY: the caller's promises.
+                    unsafe { tiles::<Self>(left, right, rows, columns, result, stride) }
+                }
+            }
+        };
     }
 
-    impl Group for Bytes {
-        fn is_native() -> bool {
-            is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni")
-        }
-
-        #[target_feature(enable = "avx512f,avx512vnni")]
-        unsafe fn block(
-            left: Left<'_>,
-            right: Right<'_>,
-            rows: Range<usize>,
-            columns: Range<usize>,
-            result: *mut f32,
-            stride: usize,
-        ) {
-            // SAFETY: the caller's promises.
-            unsafe { tiles::<Self>(left, right, rows, columns, result, stride) }
-        }
-    }
+    native_with!(Bf16Pair, "avx512bf16");
+    native_with!(Bytes, "avx512vnni");
 
     /// Tile after tile: few rows, which then stay in the nearest cache, through all panels.
     #[inline(always)]

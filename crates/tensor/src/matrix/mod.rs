@@ -129,10 +129,9 @@ pub(crate) fn product_then(
                 gemm::Parallelism::None,
             );
         }
-        for row in rows {
-            // SAFETY: the blocks are disjoint, and so are their rows.
-            finish(row, columns.start, unsafe { result.part(row, columns.clone()) });
-        }
+        let first = columns.start;
+        // SAFETY: the blocks are disjoint.
+        unsafe { result.for_each_row(rows, columns, |row, values| finish(row, first, values)) };
     });
 }
 

@@ -9,7 +9,7 @@
 //!
 //! Kept for the backward: X, W.
 
-use crate::lanes::vectorized;
+use crate::lanes::add;
 use crate::matrix::{Bf16Right, Matrix, product_bf16_then, product_in, product_int8_then, product_then};
 use crate::parallel::sum_over_rows;
 use crate::{Buffer, Error, Gradient, Operation, Precision, Result, Tensor, memory};
@@ -31,7 +31,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     let mut y = memory::overwritable(rows * outputs);
     rows_through(weight, x, &mut y, |_, first, y| {
         if let Some(bias) = bias {
-            add_row(y, &bias.data()[first..]);
+            add(y, &bias.data()[first..]);
         }
     });
     let operation = Linear { x: x.clone(), weight: weight.clone(), bias: bias.cloned() };
@@ -126,17 +126,9 @@ pub(super) fn gradients_of_product(x: &Tensor, weight: &Tensor, dy: &[f32]) -> R
 /// db = Σ over the rows of dY.
 pub(super) fn gradient_of_bias(dy: &[f32], outputs: usize) -> Result<Gradient> {
     let sums = sum_over_rows(dy.len() / outputs.max(1), outputs, |row, sums| {
-        add_row(sums, &dy[row * outputs..(row + 1) * outputs]);
+        add(sums, &dy[row * outputs..(row + 1) * outputs]);
     });
     Ok(Tensor::new(sums, &[outputs])?.into())
-}
-
-vectorized! {
-    fn add_row(sums: &mut [f32], row: &[f32]) {
-        for (sum, value) in sums.iter_mut().zip(row) {
-            *sum += value;
-        }
-    }
 }
 
 #[cfg(test)]
