@@ -44,7 +44,7 @@ impl SelfAttention {
     ) -> Result<Tensor> {
         let projections = self.query_key_value.forward(parameters, x)?;
         let dropout = pass.next_key().filter(|_| self.dropout > 0.0).map(|key| (self.dropout, key));
-        let heads = ops::self_attention(&projections, texts, self.heads, dropout)?;
+        let heads = ops::self_attention(&projections, texts, self.heads, None, dropout)?;
         self.output.forward(parameters, &heads)
     }
 }

@@ -77,7 +77,9 @@ fn operations(c: &mut Criterion) {
     step(c, "linear 128 to 512", &up, |t| ops::linear(&t[0], &t[1], Some(&t[2])));
     step(c, "gelu 512", &[sample(&[ROWS, 4 * WIDTH], 4)], |t| ops::gelu(&t[0]));
     let projections = [sample(&[ROWS, 3 * WIDTH], 8)];
-    step(c, "self-attention", &projections, |t| ops::self_attention(&t[0], &texts, 4, Some((0.1, key))));
+    step(c, "self-attention", &projections, |t| {
+        ops::self_attention(&t[0], &texts, 4, None, Some((0.1, key)))
+    });
     let queries = [x, sample(&[1, WIDTH], 10), sample(&[1, WIDTH], 11)];
     step(c, "task attention, 2 tasks", &queries, |t| {
         ops::task_attention(&t[0], &[&t[1], &t[2]], &texts).map(|gathered| gathered.pooled)

@@ -16,9 +16,18 @@ pub struct Parameter {
 }
 
 impl Parameter {
-    /// The values: a leaf, whose gradient a backward pass returns.
+    /// The values: a leaf, whose gradient a backward pass returns, or a constant where it is frozen.
     pub fn tensor(&self) -> &Tensor {
         &self.tensor
+    }
+
+    /// Whether it is not frozen.
+    pub fn is_trained(&self) -> bool {
+        self.tensor.is_tracked()
+    }
+
+    fn trained_values(&mut self) -> &mut [f32] {
+        if self.is_trained() { self.tensor.values_mut() } else { &mut [] }
     }
 }
 
@@ -76,9 +85,24 @@ impl Parameters {
         self.entries[id.0].tensor.update(change);
     }
 
-    /// Changes the values of all parameters in place together; they come in the order in which they were made.
+    /// Changes the values of all trained parameters in place together; they come in the order in which they were made, with
+    /// nothing for a frozen one.
     pub fn update_all(&mut self, change: impl FnOnce(Vec<&mut [f32]>)) {
-        change(self.entries.iter_mut().map(|parameter| parameter.tensor.values_mut()).collect());
+        change(self.entries.iter_mut().map(Parameter::trained_values).collect());
+    }
+
+    /// Freezes a parameter, which then is a constant and has no gradient, or lets it be trained again.
+    pub fn set_trained(&mut self, id: ParameterId, is_trained: bool) {
+        let tensor = &mut self.entries[id.0].tensor;
+        if tensor.is_tracked() != is_trained {
+            *tensor = if is_trained { tensor.leaf() } else { tensor.detach() };
+        }
+    }
+
+    /// The number of values of the parameters that are not frozen.
+    pub fn trained_count(&self) -> usize {
+        let trained = self.entries.iter().filter(|parameter| parameter.is_trained());
+        trained.map(|parameter| parameter.tensor.len()).sum()
     }
 
     /// The same values as constants: a pass with them records nothing for a backward. The values are shared.
@@ -144,6 +168,7 @@ pub struct ParameterBuilder<'a> {
 #[derive(Clone, Copy, Debug)]
 enum Source<'a> {
     Random(u64),
+    Given(&'a BTreeMap<String, Tensor>, u64),
     File(&'a TensorFile),
 }
 
@@ -151,6 +176,15 @@ impl<'a> ParameterBuilder<'a> {
     /// Parameters drawn anew.
     pub fn random(parameters: &'a mut Parameters, seed: u64) -> Self {
         Self { parameters, source: Source::Random(seed), prefix: String::new() }
+    }
+
+    /// Parameters that are given by their full names; the others are drawn anew.
+    pub fn from_given(
+        parameters: &'a mut Parameters,
+        given: &'a BTreeMap<String, Tensor>,
+        seed: u64,
+    ) -> Self {
+        Self { parameters, source: Source::Given(given, seed), prefix: String::new() }
     }
 
     /// Parameters taken from a file.
@@ -164,6 +198,11 @@ impl<'a> ParameterBuilder<'a> {
         ParameterBuilder { parameters: self.parameters, source: self.source, prefix }
     }
 
+    /// The values of a parameter that was made before.
+    pub fn get(&self, id: ParameterId) -> &Tensor {
+        self.parameters.get(id)
+    }
+
     /// The parameters in the store so far: those of a part are made one after the other.
     pub fn made(&self) -> usize {
         self.parameters.len()
@@ -172,7 +211,7 @@ impl<'a> ParameterBuilder<'a> {
     /// Makes one parameter.
     ///
     /// # Errors
-    /// The name is taken; the file lacks it or holds it in another shape; or the initializer is no distribution.
+    /// The name is taken; the file lacks it; it is there or given in another shape; or the initializer is no distribution.
     pub fn parameter(
         &mut self,
         name: &str,
@@ -182,6 +221,14 @@ impl<'a> ParameterBuilder<'a> {
         let name = self.full_name(name);
         let values = match self.source {
             Source::Random(seed) => initializer.draw(shape, RandomKey::named(seed, &name))?,
+            Source::Given(given, seed) => match given.get(&name) {
+                Some(values) if values.shape() == shape => values.clone(),
+                Some(values) => {
+                    let message = format!("`{name}` is given as {:?}, expected {shape:?}", values.shape());
+                    return Err(Error::shape("parameter", message));
+                }
+                None => initializer.draw(shape, RandomKey::named(seed, &name))?,
+            },
             Source::File(file) => file.tensor(&name, shape)?,
         };
         self.parameters.insert(&name, &values)
@@ -229,6 +276,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_given_is_taken_and_the_rest_is_drawn() {
+        let (_folder, _, drawn) = written();
+        let weight = Tensor::full(&[3, 2], 0.5);
+        let given = BTreeMap::from([("encoder.weight".to_string(), weight.clone())]);
+        let mut parameters = Parameters::default();
+        build(&mut ParameterBuilder::from_given(&mut parameters, &given, 1)).unwrap();
+        let values = |name: &str| parameters.get(parameters.find(name).unwrap()).data().to_vec();
+        assert_eq!(values("encoder.weight"), weight.data());
+        assert_eq!(values("head.bias"), drawn.get(drawn.find("head.bias").unwrap()).data());
+        let given = BTreeMap::from([("encoder.weight".to_string(), Tensor::full(&[2, 3], 0.5))]);
+        let error = build(&mut ParameterBuilder::from_given(&mut Parameters::default(), &given, 1));
+        let expected = "parameter: `encoder.weight` is given as [2, 3], expected [3, 2]";
+        assert_eq!(error.unwrap_err().to_string(), expected);
+    }
+
+    #[test]
     fn a_parameter_is_drawn_by_its_name_alone() {
         let mut alone = Parameters::default();
         let id = ParameterBuilder::random(&mut alone, 1)
@@ -238,6 +301,21 @@ mod tests {
         let (_folder, _, among_others) = written();
         let other = among_others.find("encoder.weight").unwrap();
         assert_eq!(alone.get(id).data(), among_others.get(other).data());
+    }
+
+    #[test]
+    fn a_frozen_parameter_has_no_gradient_and_can_be_trained_again() {
+        let (_folder, _, mut parameters) = written();
+        let id = parameters.find("encoder.weight").unwrap();
+        let before = parameters.get(id).data().to_vec();
+        parameters.set_trained(id, false);
+        assert_eq!((parameters.trained_count(), parameters.get(id).is_tracked()), (2, false));
+        parameters.update_all(|values| {
+            assert_eq!(values.iter().map(|values| values.len()).collect::<Vec<_>>(), [0, 2]);
+        });
+        parameters.set_trained(id, true);
+        assert_eq!((parameters.trained_count(), parameters.get(id).is_tracked()), (8, true));
+        assert_eq!(parameters.get(id).data(), before);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo, View};
@@ -198,6 +199,29 @@ impl TensorFile {
         }
     }
 
+    /// Whether there is a tensor of this name.
+    pub fn holds(&self, name: &str) -> bool {
+        self.header.info(name).is_some()
+    }
+
+    /// The values of a tensor of F32, F16 or BF16, which must have the shape given.
+    ///
+    /// # Errors
+    /// It is missing, or has another shape or type.
+    pub fn values_as_f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let info = self.info(name, shape)?;
+        let bytes = &self.bytes[self.range(info)];
+        let halves = || bytes.as_chunks().0.iter().copied();
+        match info.dtype {
+            Dtype::F16 => Ok(halves().map(|half| f16::from_le_bytes(half).to_f32()).collect()),
+            Dtype::BF16 => Ok(halves().map(|half| bf16::from_le_bytes(half).to_f32()).collect()),
+            _ => {
+                self.must_be_floats(name, info)?;
+                Ok(self.floats(info, shape).data().to_vec())
+            }
+        }
+    }
+
     fn info(&self, name: &str, shape: &[usize]) -> Result<&TensorInfo> {
         let Some(info) = self.header.info(name) else {
             let hint = format!(" (the file holds {} tensors)", self.header.offset_keys().len());
@@ -229,5 +253,41 @@ impl TensorFile {
             Storage::owned(values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
         });
         Tensor::of_storage(storage, shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::tensor::TensorView;
+
+    use super::*;
+
+    #[test]
+    fn halves_are_read_as_f32() {
+        let numbers = [0.5_f32, -1.25, 65504.0, 2f32.powi(-24)];
+        let bytes =
+            |two: fn(f32) -> [u8; 2]| numbers.iter().flat_map(|&number| two(number)).collect::<Vec<_>>();
+        let halves = bytes(|number| f16::from_f32(number).to_le_bytes());
+        let brain = bytes(|number| bf16::from_f32(number).to_le_bytes());
+        let views = [("half", Dtype::F16, &halves), ("brain", Dtype::BF16, &brain)];
+        let views =
+            views.map(|(name, dtype, bytes)| (name, TensorView::new(dtype, vec![2, 2], bytes).unwrap()));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("halves.safetensors");
+        std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+
+        let file = TensorFile::read(&path).unwrap();
+        assert_eq!(file.values_as_f32("half", &[2, 2]).unwrap(), numbers);
+        let brain = file.values_as_f32("brain", &[2, 2]).unwrap();
+        // 65,504 has more bits than a bfloat16.
+        assert_eq!(brain, [0.5, -1.25, 65536.0, 2f32.powi(-24)]);
+        let error = file.values_as_f32("half", &[4]).unwrap_err().to_string();
+        assert!(error.ends_with("half is [2, 2], this configuration needs [4]"), "{error}");
+        assert!(
+            file.tensor("half", &[2, 2])
+                .unwrap_err()
+                .to_string()
+                .ends_with("holds F16 values, F32 is needed")
+        );
     }
 }

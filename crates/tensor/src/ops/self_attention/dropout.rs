@@ -37,7 +37,8 @@ impl WeightDropout {
         Ok(Self { key: Some(key), threshold, growth: 1.0 / (1.0 - probability) })
     }
 
-    /// Numbers for rows `block` of the weights `[n, n]` of one head of the text that begins with row `start` of all.
+    /// Numbers for rows `block` and columns `keys` of the weights `[n, n]` of one head of the text that begins with row
+    /// `start` of all; the keys begin at a multiple of `LANES`.
     ///
     /// Row after row counts on where the last one ended, far from the next row of all that another text may begin with.
     #[inline(always)]
@@ -47,14 +48,21 @@ impl WeightDropout {
         start: usize,
         n: usize,
         block: Range<usize>,
+        keys: &Range<usize>,
         random: &'a mut [u32],
     ) -> Draws<'a> {
         let counters = n.div_ceil(DRAWS);
+        let stride = keys.len().div_ceil(DRAWS) * DRAWS;
         if let Some(key) = self.key {
             let first = (head as u64) << (KEY_BITS + QUERY_BITS) | (start as u64) << KEY_BITS;
-            key.fill(first + (block.start * counters) as u64, &mut random[..block.len() * counters * DRAWS]);
+            // Rows of all keys lie one after another in the stream: one call.
+            let rows = if keys.len() == n { block.len() } else { 1 };
+            let random = random[..block.len() * stride].chunks_mut(rows * stride);
+            for (row, random) in block.step_by(rows).zip(random) {
+                key.fill(first + (row * counters + keys.start / DRAWS) as u64, random);
+            }
         }
-        Draws { dropout: self, random, stride: counters * DRAWS, padded: n.next_multiple_of(LANES) }
+        Draws { dropout: self, random, stride, padded: keys.len().next_multiple_of(LANES) }
     }
 }
 

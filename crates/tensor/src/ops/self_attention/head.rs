@@ -84,14 +84,20 @@ impl<'a> Head<'a> {
         let (padding, scale) = (padding(&mut scratch.padding, n), 1.0 / (d as f32).sqrt());
         for (block, statistics) in (0..n).step_by(BLOCK).zip(statistics.chunks_mut(BLOCK)) {
             let rows = statistics.len();
-            let draws = self.draw(block..block + rows, &mut scratch.random);
-            let scores = &mut scratch.scores[..rows * padded];
-            product(simd, scores, query.from(block), key_transposed, d, padded);
+            let keys = self.keys(block..block + rows);
+            let columns = keys.len().next_multiple_of(LANES);
+            let padding = &padding[keys.start..][..columns];
+            let draws = self.draw(block..block + rows, &keys, &mut scratch.random);
+            let scores = &mut scratch.scores[..rows * columns];
+            product(simd, scores, query.from(block), key_transposed.columns_from(keys.start), d, columns);
+            self.hide(scores, block, &keys);
             Block { scale, padding, draws }.weights(simd, scores, statistics);
             let place = Place { rows: output, row: self.text.start + block, column: self.head * d };
-            let weights = Rows { values: scores, stride: padded };
+            let weights = Rows { values: scores, stride: columns };
             // SAFETY: the caller's.
-            unsafe { product_at(simd, place, weights, value, [rows, n, d], false) };
+            unsafe {
+                product_at(simd, place, weights, value.from(keys.start), [rows, keys.len(), d], false);
+            }
         }
     }
 
@@ -119,16 +125,22 @@ impl<'a> Head<'a> {
         let [key_transposed, value_transposed] =
             [key_transposed, value_transposed].map(|values| Rows { values, stride: padded });
         let (padding, scale) = (padding(&mut scratch.padding, n), 1.0 / (d as f32).sqrt());
+        // Keys before have a gradient from earlier blocks, which is added to.
+        let mut met = 0;
         for (block, statistics) in (0..n).step_by(BLOCK).zip(statistics.chunks(BLOCK)) {
             let rows = statistics.len();
+            let keys = self.keys(block..block + rows);
+            let columns = keys.len().next_multiple_of(LANES);
+            let padding = &padding[keys.start..][..columns];
             let (query, gradient) = (query.from(block), gradient.from(block));
-            let scores = &mut scratch.scores[..rows * padded];
-            let d_weights = &mut scratch.d_weights[..rows * padded];
-            product(simd, scores, query, key_transposed, d, padded);
-            product(simd, d_weights, gradient, value_transposed, d, padded);
-            let draws = self.draw(block..block + rows, &mut scratch.random);
+            let scores = &mut scratch.scores[..rows * columns];
+            let d_weights = &mut scratch.d_weights[..rows * columns];
+            product(simd, scores, query, key_transposed.columns_from(keys.start), d, columns);
+            product(simd, d_weights, gradient, value_transposed.columns_from(keys.start), d, columns);
+            self.hide(scores, block, &keys);
+            let draws = self.draw(block..block + rows, &keys, &mut scratch.random);
             Block { scale, padding, draws }.backward(simd, scores, d_weights, statistics);
-            let [weights, d_scores] = [&*scores, d_weights].map(|values| Rows { values, stride: padded });
+            let [weights, d_scores] = [&*scores, d_weights].map(|values| Rows { values, stride: columns });
             let place = |which: usize, row| Place {
                 rows: gradients,
                 row: self.text.start + row,
@@ -136,10 +148,42 @@ impl<'a> Head<'a> {
             };
             // SAFETY: the caller's.
             unsafe {
-                product_at(simd, place(0, block), d_scores, key, [rows, n, d], false);
-                product_at(simd, place(1, 0), Transposed(d_scores), query, [n, rows, d], block > 0);
-                product_at(simd, place(2, 0), Transposed(weights), gradient, [n, rows, d], block > 0);
+                product_at(
+                    simd,
+                    place(0, block),
+                    d_scores,
+                    key.from(keys.start),
+                    [rows, keys.len(), d],
+                    false,
+                );
+                for (part, add) in [(keys.start..met, true), (met..keys.end, false)] {
+                    let [weights, d_scores] = [weights, d_scores]
+                        .map(|values| Transposed(values.columns_from(part.start - keys.start)));
+                    let shape = [part.len(), rows, d];
+                    product_at(simd, place(1, part.start), d_scores, query, shape, add);
+                    product_at(simd, place(2, part.start), weights, gradient, shape, add);
+                }
             }
+            met = keys.end;
+        }
+    }
+
+    /// The keys that some rows of queries see, and a few before, so that they begin with a vector.
+    fn keys(&self, queries: Range<usize>) -> Range<usize> {
+        let seen = self.shape.seen(queries, self.text.len());
+        seen.start / LANES * LANES..seen.end
+    }
+
+    /// −∞ for the scores of those `keys` that a row of the block does not see.
+    fn hide(&self, scores: &mut [f32], block: usize, keys: &Range<usize>) {
+        let n = self.text.len();
+        if self.shape.window >= n {
+            return;
+        }
+        for (query, row) in (block..).zip(scores.chunks_exact_mut(keys.len().next_multiple_of(LANES))) {
+            let seen = self.shape.seen(query..query + 1, n);
+            row[..seen.start - keys.start].fill(f32::NEG_INFINITY);
+            row[seen.end - keys.start..].fill(f32::NEG_INFINITY);
         }
     }
 
@@ -156,8 +200,8 @@ impl<'a> Head<'a> {
 
     /// Random numbers for some rows of the weights.
     #[inline(always)]
-    fn draw<'b>(&'b self, block: Range<usize>, random: &'b mut [u32]) -> Draws<'b> {
-        self.shape.dropout.draw(self.head, self.text.start, self.text.len(), block, random)
+    fn draw<'b>(&'b self, block: Range<usize>, keys: &Range<usize>, random: &'b mut [u32]) -> Draws<'b> {
+        self.shape.dropout.draw(self.head, self.text.start, self.text.len(), block, keys, random)
     }
 }
 

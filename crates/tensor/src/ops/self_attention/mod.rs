@@ -9,6 +9,9 @@
 //! dQ = dS K / √d    dK = dSᵀ Q / √d
 //! ```
 //!
+//! With a window r (local attention), S_ij = −∞ where |i − j| > r; the scores of keys that no row of a block sees are not
+//! computed.
+//!
 //! Texts lie packed and do not see each other, so nothing is padded and no sum crosses texts. The dropout mask M ∈ {0, 1}
 //! is a function of the key, the head and the position; the backward draws it again.
 //!
@@ -16,7 +19,8 @@
 //! its maximum and the inverse of its sum of exponentials, from which W is made again (Dao et al., *FlashAttention*,
 //! NeurIPS 2022, which keeps the two as one logarithm).
 //!
-//! Vaswani et al., *Attention Is All You Need*, NeurIPS 2017, equation 1.
+//! Vaswani et al., *Attention Is All You Need*, NeurIPS 2017, equation 1; the window: Beltagy et al.,
+//! *Longformer*, 2020.
 
 mod dropout;
 mod head;
@@ -26,13 +30,16 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use dropout::WeightDropout;
 
 use crate::{Buffer, Error, Gradient, Offsets, Operation, RandomKey, Result, Tensor};
 
 /// softmax(Q Kᵀ / √d) V within each text and each head of d = width / heads columns: `[tokens, width]` of the rows of
-/// query, key and value side by side, `[tokens, 3 · width]`. `offsets` are the texts; `dropout` is the probability to
-/// drop a weight of the softmax, and the key of the draws.
+/// query, key and value side by side, `[tokens, 3 · width]`. `offsets` are the texts. With a `window` a token sees only
+/// the tokens of its text that are at most so many places away, on either side. `dropout` is the probability to drop a
+/// weight of the softmax, and the key of the draws.
 ///
 /// # Errors
 /// The columns are not 3 · width for a width that the heads divide, the offsets do not cover the tokens, or the
@@ -43,13 +50,14 @@ use crate::{Buffer, Error, Gradient, Offsets, Operation, RandomKey, Result, Tens
 /// // Two tokens: query [1, 2], key [3, 4], value [5, 6], and the same again. Each is a text, and sees only itself.
 /// let projections = Tensor::new([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; 2].concat(), &[2, 6])?;
 /// let alone = Offsets::from_lengths([1, 1]);
-/// assert_eq!(self_attention(&projections, &alone, 2, None)?.data(), [5.0, 6.0, 5.0, 6.0]);
+/// assert_eq!(self_attention(&projections, &alone, 2, None, None)?.data(), [5.0, 6.0, 5.0, 6.0]);
 /// # Ok::<(), polytask_tensor::Error>(())
 /// ```
 pub fn self_attention(
     projections: &Tensor,
     offsets: &Offsets,
     heads: usize,
+    window: Option<usize>,
     dropout: Option<(f32, RandomKey)>,
 ) -> Result<Tensor> {
     let (tokens, columns) = projections.rows_columns();
@@ -61,7 +69,8 @@ pub fn self_attention(
     }
     offsets.check_rows(tokens, "self_attention")?;
     let dropout = WeightDropout::new(dropout)?;
-    let shape = Shape { offsets: offsets.clone(), width: columns / 3, heads, dropout };
+    let window = window.unwrap_or(usize::MAX);
+    let shape = Shape { offsets: offsets.clone(), width: columns / 3, heads, window, dropout };
     let (output, statistics) = tasks::forward(&shape, projections.data());
     let output = Buffer::new(output, &[tokens, shape.width])?;
     let statistics = Tensor::new(statistics, &[tokens * heads, 2])?;
@@ -73,12 +82,19 @@ struct Shape {
     offsets: Offsets,
     width: usize,
     heads: usize,
+    /// How far a token sees; `usize::MAX` where it sees its whole text.
+    window: usize,
     dropout: WeightDropout,
 }
 
 impl Shape {
     fn head_width(&self) -> usize {
         self.width / self.heads
+    }
+
+    /// The keys that some rows of queries of a text of n tokens see.
+    fn seen(&self, queries: Range<usize>, n: usize) -> Range<usize> {
+        queries.start.saturating_sub(self.window)..queries.end.saturating_add(self.window).min(n)
     }
 }
 

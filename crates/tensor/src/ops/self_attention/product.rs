@@ -23,6 +23,12 @@ impl Rows<'_> {
     pub(super) fn from(self, first: usize) -> Self {
         Self { values: &self.values[first * self.stride..], stride: self.stride }
     }
+
+    /// The columns from `first` on.
+    #[inline(always)]
+    pub(super) fn columns_from(self, first: usize) -> Self {
+        Self { values: &self.values[first..], stride: self.stride }
+    }
 }
 
 /// The left side of a product.

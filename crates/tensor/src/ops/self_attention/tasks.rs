@@ -117,7 +117,10 @@ impl Shape {
     }
 
     fn tasks(&self) -> Vec<Range<usize>> {
-        let multiply_adds = |n: usize| 2 * self.head_width() * n * n.next_multiple_of(LANES);
+        let multiply_adds = |n: usize| {
+            let keys = n.min(self.window.saturating_mul(2).saturating_add(1));
+            2 * self.head_width() * n * keys.next_multiple_of(LANES)
+        };
         let heads = 0..self.offsets.segments() * self.heads;
         let all = self.heads * self.offsets.iter().map(|text| multiply_adds(text.len())).sum::<usize>();
         if all < SMALL {

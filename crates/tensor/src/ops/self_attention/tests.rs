@@ -1,3 +1,5 @@
+mod window;
+
 use super::self_attention;
 use crate::ops::concatenate_columns;
 use crate::testing::{assert_close, assert_same_on_threads, check_gradients, sample};
@@ -15,7 +17,17 @@ fn attend(
     heads: usize,
     dropout: Option<(f32, RandomKey)>,
 ) -> Result<Tensor> {
-    self_attention(&concatenate_columns(&[&t[0], &t[1], &t[2]])?, offsets, heads, dropout)
+    attend_near(t, offsets, heads, None, dropout)
+}
+
+fn attend_near(
+    t: &[Tensor],
+    offsets: &Offsets,
+    heads: usize,
+    window: Option<usize>,
+    dropout: Option<(f32, RandomKey)>,
+) -> Result<Tensor> {
+    self_attention(&concatenate_columns(&[&t[0], &t[1], &t[2]])?, offsets, heads, window, dropout)
 }
 
 #[test]
@@ -55,30 +67,36 @@ fn a_token_alone_reads_itself() {
 /// ```
 #[test]
 fn agrees_with_pytorch_on_packed_texts() {
+    assert_golden(None, [OUTPUT, D_QUERY, D_KEY, D_VALUE]);
+}
+
+#[track_caller]
+fn assert_golden(window: Option<usize>, [output, gradients @ ..]: [[f32; 40]; 4]) {
     let ramp = |shift: usize| {
         let values = (shift..shift + 40).map(|i| ((i * 7) % 13) as f32 / 4.0 - 1.5).collect();
         Tensor::new(values, &[10, 4]).unwrap()
     };
     let leaves = [0, 3, 5].map(|shift| ramp(shift).leaf());
-    let output = attend(&leaves, &Offsets::from_lengths([1, 2, 7]), 2, None).unwrap();
+    let found = attend_near(&leaves, &Offsets::from_lengths([1, 2, 7]), 2, window, None).unwrap();
     // Half a unit of the sixth place, and a few roundings of f32.
-    assert_close(output.data(), &OUTPUT, 2e-6);
-    let gradients = output.backward_from(ramp(8)).unwrap();
-    for (leaf, expected) in leaves.iter().zip([D_QUERY, D_KEY, D_VALUE]) {
-        assert_close(gradients.get(leaf).unwrap().values(), &expected, 2e-6);
+    assert_close(found.data(), &output, 2e-6);
+    let found = found.backward_from(ramp(8)).unwrap();
+    for (leaf, expected) in leaves.iter().zip(gradients) {
+        assert_close(found.get(leaf).unwrap().values(), &expected, 2e-6);
     }
 }
 
 /// The formulas of the module for one head `[n, d]` in f64, with a maximum taken off each row of S.
 /// Returns O, dQ, dK and dV of dO.
-fn reference([q, k, v, d_output]: [&[f32]; 4], d: usize) -> [Vec<f32>; 4] {
+fn reference([q, k, v, d_output]: [&[f32]; 4], d: usize, window: usize) -> [Vec<f32>; 4] {
     let n = q.len() / d;
     let at = |x: &[f32], row: usize, column: usize| f64::from(x[row * d + column]);
     let dot = |a: &[f32], i, b: &[f32], j| (0..d).map(|c| at(a, i, c) * at(b, j, c)).sum::<f64>();
     let scale = 1.0 / (d as f64).sqrt();
     let [mut o, mut dq, mut dk, mut dv] = [(); 4].map(|()| vec![0.0f64; n * d]);
     for i in 0..n {
-        let s: Vec<f64> = (0..n).map(|j| dot(q, i, k, j) * scale).collect();
+        let score = |j| if i.abs_diff(j) <= window { dot(q, i, k, j) * scale } else { f64::NEG_INFINITY };
+        let s: Vec<f64> = (0..n).map(score).collect();
         let max = s.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let sum: f64 = s.iter().map(|s| (s - max).exp()).sum();
         let w: Vec<f64> = s.iter().map(|s| (s - max).exp() / sum).collect();
@@ -100,10 +118,22 @@ fn reference([q, k, v, d_output]: [&[f32]; 4], d: usize) -> [Vec<f32>; 4] {
 /// Compares each head of each text with the reference, which sees the head's columns alone.
 #[track_caller]
 fn assert_agrees_with_reference(inputs: &[Tensor; 3], lengths: &[usize], heads: usize, tolerance: f32) {
+    assert_agrees_with_reference_near(inputs, lengths, heads, None, tolerance);
+}
+
+/// The same with a window.
+#[track_caller]
+fn assert_agrees_with_reference_near(
+    inputs: &[Tensor; 3],
+    lengths: &[usize],
+    heads: usize,
+    window: Option<usize>,
+    tolerance: f32,
+) {
     let (rows, width) = inputs[0].rows_columns();
     let offsets = Offsets::from_lengths(lengths.iter().copied());
     let leaves = inputs.each_ref().map(Tensor::leaf);
-    let output = attend(&leaves, &offsets, heads, None).unwrap();
+    let output = attend_near(&leaves, &offsets, heads, window, None).unwrap();
     let d_output = sample(&[rows, width], 4);
     let gradients = output.clone().backward_from(d_output.clone()).unwrap();
     let [dq, dk, dv] = leaves.each_ref().map(|leaf| gradients.get(leaf).unwrap().to_dense());
@@ -114,7 +144,8 @@ fn assert_agrees_with_reference(inputs: &[Tensor; 3], lengths: &[usize], heads: 
             };
             let [query, key, value] = inputs;
             let sources = [query, key, value, &d_output].map(part);
-            let expected = reference(sources.each_ref().map(Vec::as_slice), columns.len());
+            let expected =
+                reference(sources.each_ref().map(Vec::as_slice), columns.len(), window.unwrap_or(usize::MAX));
             for (found, expected) in [&output, &dq, &dk, &dv].into_iter().zip(expected) {
                 assert_close(&part(found), &expected, tolerance);
             }
@@ -195,7 +226,8 @@ fn the_mask_depends_on_key_head_and_position_alone() {
 fn no_text_is_no_fault() {
     for lengths in [&[][..], &[0, 0]] {
         let x = Tensor::zeros(&[0, 12]).leaf();
-        let output = self_attention(&x, &Offsets::from_lengths(lengths.iter().copied()), 2, None).unwrap();
+        let output =
+            self_attention(&x, &Offsets::from_lengths(lengths.iter().copied()), 2, None, None).unwrap();
         assert_eq!(output.shape(), [0, 4]);
         let gradients = output.backward_from(Tensor::zeros(&[0, 4])).unwrap();
         assert!(gradients.get(&x).unwrap().values().is_empty());
@@ -206,7 +238,7 @@ fn no_text_is_no_fault() {
 fn what_does_not_fit_is_named() {
     let (x, offsets) = (Tensor::zeros(&[4, 18]), Offsets::from_lengths([4]));
     let message = |x: &Tensor, offsets: &Offsets, heads, probability| {
-        self_attention(x, offsets, heads, Some((probability, KEY))).unwrap_err().to_string()
+        self_attention(x, offsets, heads, None, Some((probability, KEY))).unwrap_err().to_string()
     };
     for (columns, heads) in [(17, 1), (18, 4), (18, 0), (0, 2)] {
         let x = Tensor::zeros(&[4, columns]);
