@@ -13,7 +13,7 @@ use toml_edit::{DocumentMut, Key, Value as TomlValue};
 #[derive(Debug, Clone)]
 pub struct Document {
     /// What [`Document::to_toml`] writes, comments and all.
-    toml: DocumentMut,
+    pub(crate) toml: DocumentMut,
     /// The same values for serde.
     pub(crate) values: Map<String, Value>,
     pub(crate) places: Places,
