@@ -19,7 +19,7 @@ fn main() -> anyhow::Result<()> {
 
     let document = Document::read(path.as_ref())?;
     let base = std::path::Path::new(&path).parent().unwrap_or("".as_ref());
-    let prepared = prepare(Config::read(&document)?, base)?;
+    let prepared = prepare(Config::read(&document)?, base, &mut ())?;
     let temporary = tempfile::tempdir()?; // In a folder that stays, the model could be loaded again.
     let folder = ModelFolder::new(temporary.path());
     let mut trainer = Trainer::new(prepared, with_absolute_paths(&document, base)?)?;

@@ -91,7 +91,8 @@ impl Arguments {
             None => vec![task(0, classifier(7)), task(1, tagger()), task(2, classifier(2))],
         };
         let (encoder, task_attention) = (Box::new(encoder), TaskAttentionConfig::default());
-        let config = ModelConfig { encoder, task_attention, tasks, precision: Precision::F32 };
+        let (adapters, precision) = (Vec::new(), Precision::F32);
+        let config = ModelConfig { encoder, task_attention, tasks, adapters, precision };
         let mut model = Model::new(config, tokenizer()?, 0)?;
         set_precision(&mut model, &self.precision)?;
         Ok(model)
@@ -149,6 +150,7 @@ fn examples(texts: &[Vec<u32>], model: &Model) -> Vec<Example> {
             let labels = match task.task.level() {
                 polytask_task::Level::Text => vec![(place % classes) as u32],
                 polytask_task::Level::Word => (0..ids.len()).map(|token| (token % classes) as u32).collect(),
+                polytask_task::Level::Piece => Vec::new(),
             };
             Some(Target::Ids(labels))
         };

@@ -40,8 +40,8 @@ fn an_empty_file() {
 #[test]
 fn an_ending_that_tells_no_format() {
     assert_says(
-        &refusal("txt", "a", &[]),
-        &["rows.txt: the ending tells no format", ".jsonl", "set `format`"],
+        &refusal("dat", "a", &[]),
+        &["rows.dat: the ending tells no format", ".jsonl", "set `format`"],
     );
 }
 

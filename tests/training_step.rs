@@ -13,7 +13,7 @@ use polytask_sentiment::Sentiment;
 use polytask_task::{Classes, Labels, Target, Task, TaskSettings};
 use polytask_tensor::{Gradient, Pass, Precision, Tensor, TensorFile, ops};
 use polytask_trainer::{
-    AdamW, Prepared, PreparedSet, Schedule, Silent, Trainer, TrainerSettings, gradient_norm,
+    AdamW, FineTuning, Prepared, PreparedSet, Schedule, Silent, Trainer, TrainerSettings, gradient_norm,
 };
 use serde_json::json;
 
@@ -114,7 +114,8 @@ impl Golden {
         };
         let tasks = TASKS.into_iter().zip(tasks).map(task).collect();
         let task_attention = TaskAttentionConfig::default();
-        ModelConfig { encoder: Box::new(encoder), task_attention, tasks, precision: Precision::F32 }
+        let (encoder, adapters) = (Box::new(encoder), Vec::new());
+        ModelConfig { encoder, task_attention, tasks, adapters, precision: Precision::F32 }
     }
 }
 
@@ -212,6 +213,7 @@ fn the_step_agrees(norm: Norm) {
         sampler: Box::new(Proportional {}),
         optimizer: Box::new(AdamW::default()),
         settings,
+        fine_tuning: FineTuning::default(),
     };
     let mut trainer = Trainer::new(prepared, String::new()).unwrap();
     let folder = tempfile::tempdir().unwrap();

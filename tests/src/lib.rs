@@ -110,7 +110,7 @@ impl Workspace {
 
     /// The training run, ready to start.
     pub fn prepare(&self) -> Result<Prepared> {
-        prepare(Config::read(&self.document)?, self.path())
+        prepare(Config::read(&self.document)?, self.path(), &mut ())
     }
 
     /// A run at its start.

@@ -1,5 +1,9 @@
 use polytask_tensor::initialize::Initializer;
-use polytask_tensor::{ParameterBuilder, ParameterId, Parameters, Result, Tensor, ops};
+use polytask_tensor::{ParameterBuilder, ParameterId, Parameters, Pass, Result, Tensor, ops};
+
+use crate::Adapter;
+use crate::bias::Bias;
+use crate::lora::Lora;
 
 /// Y = X W + b: the layer around [`ops::linear`].
 ///
@@ -8,7 +12,9 @@ use polytask_tensor::{ParameterBuilder, ParameterId, Parameters, Result, Tensor,
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: ParameterId,
-    bias: ParameterId,
+    bias: Bias,
+    /// What each adapter adds.
+    lora: Vec<Option<Lora>>,
 }
 
 impl Linear {
@@ -33,8 +39,34 @@ impl Linear {
     ) -> Result<Self> {
         let xavier = Initializer::xavier_uniform(inputs, outputs);
         let weight = builder.parameter("weight", &[inputs, parts * outputs], xavier)?;
-        let bias = builder.parameter("bias", &[parts * outputs], Initializer::Constant(0.0))?;
-        Ok(Self { weight, bias })
+        Ok(Self { weight, bias: Bias::new(builder, parts * outputs)?, lora: Vec::new() })
+    }
+
+    /// [`stacked`](Self::stacked) without a bias.
+    ///
+    /// # Errors
+    /// A name is taken, or the builder's file lacks a parameter.
+    pub fn without_bias(
+        builder: &mut ParameterBuilder<'_>,
+        inputs: usize,
+        outputs: usize,
+        parts: usize,
+    ) -> Result<Self> {
+        let xavier = Initializer::xavier_uniform(inputs, outputs);
+        let weight = builder.parameter("weight", &[inputs, parts * outputs], xavier)?;
+        Ok(Self { weight, bias: Bias::none(parts * outputs), lora: Vec::new() })
+    }
+
+    /// The same layer with what some adapters add to it: where an adapter has a `lora_rank`, the parameters `lora.a`
+    /// `[inputs, rank]` and `lora.b` `[rank, outputs]`, or `lora.TASK.a` and `lora.TASK.b`.
+    ///
+    /// # Errors
+    /// A name is taken, or the builder's file lacks a parameter.
+    pub fn with_adapters(mut self, builder: &mut ParameterBuilder<'_>, adapters: &[Adapter]) -> Result<Self> {
+        let (inputs, outputs) = builder.get(self.weight).rows_columns();
+        let lora = |adapter| Lora::new(builder, [inputs, outputs], adapter);
+        self.lora = adapters.iter().map(lora).collect::<Result<_>>()?;
+        Ok(self)
     }
 
     /// `[rows, inputs]` → `[rows, outputs]`.
@@ -42,7 +74,7 @@ impl Linear {
     /// # Errors
     /// `x` has another number of columns.
     pub fn forward(&self, parameters: &Parameters, x: &Tensor) -> Result<Tensor> {
-        ops::linear(x, parameters.get(self.weight), Some(parameters.get(self.bias)))
+        ops::linear(x, parameters.get(self.weight), Some(self.bias.of(parameters)))
     }
 
     /// gelu(X W + b), `[rows, inputs]` → `[rows, outputs]`.
@@ -50,6 +82,110 @@ impl Linear {
     /// # Errors
     /// `x` has another number of columns.
     pub fn forward_gelu(&self, parameters: &Parameters, x: &Tensor) -> Result<Tensor> {
-        ops::linear_gelu(x, parameters.get(self.weight), parameters.get(self.bias))
+        ops::linear_gelu(x, parameters.get(self.weight), self.bias.of(parameters))
+    }
+
+    /// [`forward`](Self::forward) with what one adapter, by its place, adds: X W + b + (alpha / rank) · dropout(X) A B.
+    ///
+    /// # Errors
+    /// `x` has another number of columns.
+    pub fn forward_adapted(
+        &self,
+        parameters: &Parameters,
+        x: &Tensor,
+        adapter: Option<usize>,
+        pass: &mut Pass,
+    ) -> Result<Tensor> {
+        let y = self.forward(parameters, x)?;
+        match self.lora(adapter) {
+            Some(lora) => ops::add(&y, &lora.forward(parameters, x, pass)?),
+            None => Ok(y),
+        }
+    }
+
+    /// The gelu of [`forward_adapted`](Self::forward_adapted).
+    ///
+    /// # Errors
+    /// `x` has another number of columns.
+    pub fn forward_gelu_adapted(
+        &self,
+        parameters: &Parameters,
+        x: &Tensor,
+        adapter: Option<usize>,
+        pass: &mut Pass,
+    ) -> Result<Tensor> {
+        match self.lora(adapter) {
+            Some(_) => ops::gelu(&self.forward_adapted(parameters, x, adapter, pass)?),
+            None => self.forward_gelu(parameters, x),
+        }
+    }
+
+    /// The number of columns of what it gives.
+    pub(crate) fn outputs(&self, builder: &ParameterBuilder<'_>) -> usize {
+        builder.get(self.weight).rows_columns().1
+    }
+
+    fn lora(&self, adapter: Option<usize>) -> Option<&Lora> {
+        self.lora.get(adapter?)?.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AdapterConfig;
+    use polytask_tensor::testing::{assert_close, sample};
+
+    fn adapted(dropout: f32) -> (Parameters, Linear) {
+        let config = AdapterConfig { lora_rank: 2, lora_dropout: dropout, ..AdapterConfig::default() };
+        let adapters = [None, Some("mood".into())].map(|task| Adapter { task, config: config.clone() });
+        let mut parameters = Parameters::default();
+        let mut builder = ParameterBuilder::random(&mut parameters, 1);
+        let layer = Linear::new(&mut builder, 6, 4).unwrap().with_adapters(&mut builder, &adapters).unwrap();
+        (parameters, layer)
+    }
+
+    fn fill(parameters: &mut Parameters, name: &str) {
+        let id = parameters.find(name).unwrap();
+        let values = sample(parameters.get(id).shape(), 9);
+        parameters.update(id, |b| b.copy_from_slice(values.data()));
+    }
+
+    #[test]
+    fn an_adapter_adds_nothing_at_first_and_then_its_product() {
+        let (mut parameters, layer) = adapted(0.0);
+        let x = sample(&[5, 6], 1);
+        let forward = |parameters: &Parameters, adapter| {
+            layer.forward_adapted(parameters, &x, adapter, &mut Pass::inference()).unwrap()
+        };
+        let plain = forward(&parameters, None);
+        assert_eq!(forward(&parameters, Some(0)).data(), plain.data());
+        fill(&mut parameters, "lora.b");
+        let [a, b, weight, bias] = ["lora.a", "lora.b", "weight", "bias"]
+            .map(|name| parameters.get(parameters.find(name).unwrap()).detach());
+        // alpha / rank = 16 / 2.
+        let sum = ops::add(&weight, &ops::scale(&ops::linear(&a, &b, None).unwrap(), 8.0).unwrap()).unwrap();
+        let merged = ops::linear(&x, &sum, Some(&bias)).unwrap();
+        // A sum of 8 products in f32, in another order.
+        assert_close(forward(&parameters, Some(0)).data(), merged.data(), 1e-5);
+        let gelu = layer.forward_gelu_adapted(&parameters, &x, Some(0), &mut Pass::inference()).unwrap();
+        assert_close(gelu.data(), ops::gelu(&merged).unwrap().data(), 1e-5);
+        // The adapter of a task is another one.
+        assert_eq!(forward(&parameters, Some(1)).data(), plain.data());
+    }
+
+    #[test]
+    fn gradients_flow_to_the_adapter_alone_where_the_rest_is_frozen() {
+        let (mut parameters, layer) = adapted(0.3);
+        fill(&mut parameters, "lora.b");
+        for name in ["weight", "bias"] {
+            let id = parameters.find(name).unwrap();
+            parameters.set_trained(id, false);
+        }
+        let (x, mut pass) = (sample(&[5, 6], 1), Pass::training(1, 1));
+        let y = layer.forward_gelu_adapted(&parameters, &x, Some(0), &mut pass).unwrap();
+        let gradients = y.backward_from(sample(&[5, 4], 2)).unwrap();
+        let reached = parameters.iter().filter(|(_, p)| gradients.get(p.tensor()).is_some());
+        assert_eq!(reached.map(|(_, p)| p.name.as_str()).collect::<Vec<_>>(), ["lora.a", "lora.b"]);
     }
 }

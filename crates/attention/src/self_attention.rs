@@ -1,6 +1,6 @@
 use polytask_tensor::{Offsets, ParameterBuilder, Parameters, Pass, Result, Tensor, ops};
 
-use crate::Linear;
+use crate::{Adapter, Bottlenecks, Linear};
 
 /// Multi-head self-attention over packed texts: each token attends to the tokens of its own text.
 ///
@@ -18,6 +18,11 @@ pub struct SelfAttention {
     output: Linear,
     heads: usize,
     dropout: f32,
+    /// The base of the angles by which queries and keys are rotated, where they are.
+    rotary_base: Option<f32>,
+    /// How far to each side a token sees; all of its text where there is none.
+    window: Option<usize>,
+    bottlenecks: Bottlenecks,
 }
 
 impl SelfAttention {
@@ -28,7 +33,39 @@ impl SelfAttention {
     pub fn new(builder: &mut ParameterBuilder<'_>, width: usize, heads: usize, dropout: f32) -> Result<Self> {
         let query_key_value = Linear::stacked(&mut builder.part("query_key_value"), width, width, 3)?;
         let output = Linear::new(&mut builder.part("output"), width, width)?;
-        Ok(Self { query_key_value, output, heads, dropout })
+        let (rotary_base, window, bottlenecks) = Default::default();
+        Ok(Self { query_key_value, output, heads, dropout, rotary_base, window, bottlenecks })
+    }
+
+    /// Self-attention without biases that knows the distance of two tokens by [rotating](ops::rotary) queries and keys, with
+    /// angles of this base, and where a token sees `window` tokens on each side, or all.
+    ///
+    /// # Errors
+    /// A name is taken, or the builder's file lacks a parameter.
+    pub fn rotary(
+        builder: &mut ParameterBuilder<'_>,
+        width: usize,
+        heads: usize,
+        dropout: f32,
+        base: f32,
+        window: Option<usize>,
+    ) -> Result<Self> {
+        let query_key_value = Linear::without_bias(&mut builder.part("query_key_value"), width, width, 3)?;
+        let output = Linear::without_bias(&mut builder.part("output"), width, width, 1)?;
+        let (rotary_base, bottlenecks) = (Some(base), Bottlenecks::default());
+        Ok(Self { query_key_value, output, heads, dropout, rotary_base, window, bottlenecks })
+    }
+
+    /// The same layer with what some adapters add to its projections, and with their bottlenecks behind it.
+    ///
+    /// # Errors
+    /// A name is taken, or the builder's file lacks a parameter.
+    pub fn with_adapters(mut self, builder: &mut ParameterBuilder<'_>, adapters: &[Adapter]) -> Result<Self> {
+        let mut query_key_value = builder.part("query_key_value");
+        self.query_key_value = self.query_key_value.with_adapters(&mut query_key_value, adapters)?;
+        self.output = self.output.with_adapters(&mut builder.part("output"), adapters)?;
+        self.bottlenecks = Bottlenecks::new(builder, self.output.outputs(builder), adapters)?;
+        Ok(self)
     }
 
     /// `[tokens, width]` → `[tokens, width]`; `texts` cuts the tokens into texts.
@@ -42,10 +79,29 @@ impl SelfAttention {
         texts: &Offsets,
         pass: &mut Pass,
     ) -> Result<Tensor> {
-        let projections = self.query_key_value.forward(parameters, x)?;
+        self.forward_adapted(parameters, x, texts, None, pass)
+    }
+
+    /// The same through one adapter, by its place.
+    ///
+    /// # Errors
+    /// The width differs, or is no multiple of the heads.
+    pub fn forward_adapted(
+        &self,
+        parameters: &Parameters,
+        x: &Tensor,
+        texts: &Offsets,
+        adapter: Option<usize>,
+        pass: &mut Pass,
+    ) -> Result<Tensor> {
+        let mut projections = self.query_key_value.forward_adapted(parameters, x, adapter, pass)?;
+        if let Some(base) = self.rotary_base {
+            projections = ops::rotary(&projections, texts, self.heads, base)?;
+        }
         let dropout = pass.next_key().filter(|_| self.dropout > 0.0).map(|key| (self.dropout, key));
-        let heads = ops::self_attention(&projections, texts, self.heads, None, dropout)?;
-        self.output.forward(parameters, &heads)
+        let heads = ops::self_attention(&projections, texts, self.heads, self.window, dropout)?;
+        let y = self.output.forward_adapted(parameters, &heads, adapter, pass)?;
+        self.bottlenecks.forward(parameters, y, adapter)
     }
 }
 

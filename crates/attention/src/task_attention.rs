@@ -61,20 +61,23 @@ impl TaskAttention {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use polytask_tensor::testing::{assert_close, sample};
+    use polytask_tensor::testing::sample;
 
     #[test]
     fn some_tasks_read_what_they_read_among_all_and_the_others_get_no_gradient() {
         let mut parameters = Parameters::default();
         let mut builder = ParameterBuilder::random(&mut parameters, 1);
-        let attention = TaskAttention::new(&mut builder, ["a", "b", "c"], 4, 2).unwrap();
-        let (states, texts) = (sample(&[5, 4], 1), Offsets::from_lengths([3, 2]));
+        let attention = TaskAttention::new(&mut builder, ["a", "b", "c"], 36, 2).unwrap();
+        let (states, texts) = (sample(&[45, 36], 1), Offsets::from_lengths([30, 15]));
         let all = attention.forward(&parameters, &states, &texts, &[0, 1, 2]).unwrap();
         let some = attention.forward(&parameters, &states, &texts, &[0, 2]).unwrap();
-        assert_eq!((some.pooled.shape(), some.weights.shape()), (&[4, 8][..], &[5, 4][..]));
-        // The products of three queries at once may add in another order.
-        assert_close(&some.pooled.data()[16..], &all.pooled.data()[32..], 1e-6);
-        let gradients = some.pooled.backward_from(sample(&[4, 8], 2)).unwrap();
+        assert_eq!((some.pooled.shape(), some.weights.shape()), (&[4, 72][..], &[45, 4][..]));
+        // Bit for bit: a task that is added to a model changes no other.
+        for (task, among_all) in [0, 2].into_iter().enumerate() {
+            let rows = |task: usize| 2 * task * 72..2 * (task + 1) * 72;
+            assert_eq!(some.pooled.data()[rows(task)], all.pooled.data()[rows(among_all)]);
+        }
+        let gradients = some.pooled.backward_from(sample(&[4, 72], 2)).unwrap();
         let reached = |task: usize| gradients.get(parameters.get(attention.queries[task])).is_some();
         assert_eq!([0, 1, 2].map(reached), [true, false, true]);
         let error = attention.forward(&parameters, &states, &texts, &[3]).unwrap_err().to_string();

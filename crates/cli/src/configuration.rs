@@ -27,7 +27,16 @@ pub(crate) struct Configuration {
 impl ConfigurationArguments {
     /// The file with the assignments.
     pub(crate) fn read(&self) -> Result<Configuration> {
+        self.read_with(|_| Ok(()))
+    }
+
+    /// The file with what `complete` adds to it, then the assignments.
+    pub(crate) fn read_with(
+        &self,
+        complete: impl FnOnce(&mut Document) -> Result<()>,
+    ) -> Result<Configuration> {
         let mut document = Document::read(&self.config)?;
+        complete(&mut document)?;
         self.set.iter().try_for_each(|assignment| document.set(assignment))?;
         let base = self.config.parent().unwrap_or(Path::new("")).to_path_buf();
         Ok(Configuration { document, base })

@@ -4,10 +4,12 @@ mod check;
 mod commands;
 mod configuration;
 mod console;
+mod download;
 mod interrupt;
 mod progress;
 mod reference;
 mod resident;
+mod trained;
 
 use std::process::ExitCode;
 
@@ -15,6 +17,7 @@ use clap::Parser;
 
 // A crate that nothing refers to is not linked, and what it registers does not exist.
 use polytask_classification as _;
+use polytask_masked_language_model as _;
 use polytask_ner as _;
 use polytask_sentiment as _;
 

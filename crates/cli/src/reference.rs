@@ -3,9 +3,9 @@
 use polytask_config::schemars::{JsonSchema, schema_for};
 use polytask_config::{Key, Plugin, keys, markdown_table, plugins, summary};
 use polytask_data::{DataConfig, TokenizerConfig};
-use polytask_model::TaskAttentionConfig;
+use polytask_model::{AdapterConfig, TaskAttentionConfig};
 use polytask_task::TaskSettings;
-use polytask_trainer::{DEFAULT_ENCODER, DEFAULT_OPTIMIZER, DEFAULT_SAMPLER, TrainerSettings};
+use polytask_trainer::{DEFAULT_ENCODER, DEFAULT_OPTIMIZER, DEFAULT_SAMPLER, FineTuning, TrainerSettings};
 
 const INTRODUCTION: &str = "\
 <!-- Made by `UPDATE_DOCS=1 cargo test -p polytask-cli`, out of the doc comments of the code. -->
@@ -68,6 +68,7 @@ pub(crate) fn sections() -> Vec<Section> {
     let optimizer = Section::new("[optimizer]", "What a gradient does to a parameter.");
     vec![
         encoder.with_types("encoder", Some(DEFAULT_ENCODER)),
+        Section::of::<AdapterConfig>("[adapters]"),
         Section::of::<TokenizerConfig>("[tokenizer]"),
         Section::of::<TaskAttentionConfig>("[task_attention]"),
         Section::of::<DataConfig>("[[data]]"),
@@ -75,6 +76,7 @@ pub(crate) fn sections() -> Vec<Section> {
         sampler.with_types("sampler", Some(DEFAULT_SAMPLER)),
         optimizer.with_types("optimizer", Some(DEFAULT_OPTIMIZER)),
         Section::of::<TrainerSettings>("[trainer]"),
+        Section::of::<FineTuning>("[fine_tuning]"),
     ]
 }
 
@@ -144,8 +146,8 @@ mod tests {
     #[test]
     fn all_plugins_are_linked() {
         let names = |kind| plugins(kind).iter().map(|plugin| plugin.name).collect::<Vec<_>>();
-        assert_eq!(names("task"), ["classification", "ner", "sentiment"]);
-        assert_eq!(names("encoder"), ["transformer"]);
+        assert_eq!(names("task"), ["classification", "masked_language_model", "ner", "sentiment"]);
+        assert_eq!(names("encoder"), ["pretrained", "transformer"]);
         assert_eq!(names("optimizer"), ["adamw", "sgd"]);
         assert_eq!(
             names("sampler"),

@@ -9,8 +9,11 @@ pub struct PackedBatch {
     pub ids: Vec<u32>,
     /// `[texts + 1]`: the pieces of text `t` are `ids[text_offsets[t]..text_offsets[t + 1]]`.
     pub text_offsets: Vec<u32>,
-    /// `[words + 1]`: the pieces of word `w` of the batch are `ids[piece_offsets[w]..piece_offsets[w + 1]]`.
+    /// `[segments + 1]`: segment `s` is `ids[piece_offsets[s]..piece_offsets[s + 1]]`, the pieces of a word or the special
+    /// pieces at one end of a text.
     pub piece_offsets: Vec<u32>,
+    /// `[words]`: the segment of each word, ascending.
+    pub word_segments: Vec<u32>,
     /// `[texts + 1]`: the words of text `t` are `word_offsets[t]..word_offsets[t + 1]`.
     pub word_offsets: Vec<u32>,
     /// The word-shape features of each word, `[words, 4]`.
@@ -24,18 +27,30 @@ impl PackedBatch {
             ids: Vec::with_capacity(texts.iter().map(|text| text.pieces()).sum()),
             text_offsets: vec![0],
             piece_offsets: vec![0],
+            word_segments: Vec::with_capacity(texts.iter().map(|text| text.words()).sum()),
             word_offsets: vec![0],
             shapes: Vec::with_capacity(texts.iter().map(|text| text.words()).sum()),
         };
         for text in texts {
             let before = batch.ids.len() as u32;
+            batch.close_segment(before + text.piece_offsets.first().copied().unwrap_or_default());
+            let first = batch.piece_offsets.len() as u32 - 1;
+            batch.word_segments.extend(first..first + text.words() as u32);
             batch.piece_offsets.extend(text.piece_offsets.iter().skip(1).map(|offset| before + offset));
             batch.ids.extend_from_slice(&text.ids);
+            batch.close_segment(batch.ids.len() as u32);
             batch.shapes.extend_from_slice(&text.shapes);
             batch.text_offsets.push(batch.ids.len() as u32);
             batch.word_offsets.push(batch.shapes.len() as u32);
         }
         batch
+    }
+
+    /// A segment of special pieces up to `end`, where there are any.
+    fn close_segment(&mut self, end: u32) {
+        if self.piece_offsets.last().is_some_and(|&last| last < end) {
+            self.piece_offsets.push(end);
+        }
     }
 
     /// Number of texts.
@@ -60,10 +75,11 @@ mod tests {
 
     use super::*;
 
-    /// A text whose words have these numbers of pieces.
-    fn encoded(lengths: &[u32]) -> Encoded {
-        let piece_offsets: Vec<u32> = (0..=lengths.len()).map(|w| lengths[..w].iter().sum()).collect();
-        let pieces: u32 = lengths.iter().sum();
+    /// A text whose words have these numbers of pieces, and so many special pieces on each side.
+    fn encoded(lengths: &[u32], special: u32) -> Encoded {
+        let piece_offsets: Vec<u32> =
+            (0..=lengths.len()).map(|w| special + lengths[..w].iter().sum::<u32>()).collect();
+        let pieces = lengths.iter().sum::<u32>() + 2 * special;
         Encoded {
             ids: (0..pieces).map(|id| id * 7 + pieces).collect(),
             piece_offsets,
@@ -74,19 +90,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_text_can_be_cut_out_again(lengths in prop::collection::vec(prop::collection::vec(1_u32..4, 0..6), 0..6)) {
-            let texts: Vec<Encoded> = lengths.iter().map(|lengths| encoded(lengths)).collect();
+        fn every_text_can_be_cut_out_again(
+            lengths in prop::collection::vec(prop::collection::vec(0_u32..4, 0..6), 0..6),
+            special in 0_u32..3,
+        ) {
+            let texts: Vec<Encoded> = lengths.iter().map(|lengths| encoded(lengths, special)).collect();
             let batch = PackedBatch::pack(&texts.iter().collect::<Vec<_>>());
             prop_assert_eq!(batch.texts(), texts.len());
-            prop_assert_eq!(batch.piece_offsets.len(), batch.words() + 1);
+            prop_assert_eq!(batch.word_segments.len(), batch.words());
+            prop_assert!(batch.piece_offsets.is_sorted());
+            prop_assert_eq!(batch.piece_offsets.last().copied(), Some(batch.pieces() as u32));
             for (t, text) in texts.iter().enumerate() {
                 let pieces = batch.text_offsets[t] as usize..batch.text_offsets[t + 1] as usize;
                 let words = batch.word_offsets[t] as usize..batch.word_offsets[t + 1] as usize;
                 prop_assert_eq!(&batch.ids[pieces.clone()], &text.ids[..]);
                 prop_assert_eq!(&batch.shapes[words.clone()], &text.shapes[..]);
-                let offsets = &batch.piece_offsets[words.start..=words.end];
-                let own: Vec<u32> = offsets.iter().map(|offset| offset - pieces.start as u32).collect();
-                prop_assert_eq!(own, text.piece_offsets.clone());
+                for (word, &segment) in batch.word_segments[words].iter().enumerate() {
+                    let segment = segment as usize;
+                    let own = [segment, segment + 1].map(|place| batch.piece_offsets[place] - pieces.start as u32);
+                    prop_assert_eq!(&own[..], &text.piece_offsets[word..word + 2]);
+                }
             }
         }
     }

@@ -31,7 +31,7 @@ pub struct DataConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// Instead of `text`: the column of a text that is split into words already. In JSON a list of
-    /// strings, in CSV and TSV words split by white space, in CoNLL a column.
+    /// strings, in CSV, TSV and plain text words split by white space, in CoNLL a column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<String>,
     /// The format of the files. Without it, the ending of each file decides.
@@ -120,6 +120,8 @@ pub enum Format {
     Tsv,
     /// One word a line with its columns, a blank line between texts (`.conll`, `.iob`, `.bio`).
     Conll,
+    /// One text a line and nothing else (`.txt`).
+    Text,
 }
 
 impl Format {
@@ -132,6 +134,7 @@ impl Format {
             (None, Some("csv")) => Ok(Format::Csv),
             (None, Some("tsv")) => Ok(Format::Tsv),
             (None, Some("conll" | "iob" | "bio")) => Ok(Format::Conll),
+            (None, Some("txt")) => Ok(Format::Text),
             (None, _) => Err(Error::UnknownExtension { path: path.to_path_buf() }),
         }
     }

@@ -40,7 +40,7 @@ pub enum Error {
     },
 
     /// A file name whose ending belongs to no format.
-    #[error("{}: the ending tells no format (known: .jsonl .ndjson .json-lines .csv .tsv .conll .iob .bio); set `format` in [[data]]", path.display())]
+    #[error("{}: the ending tells no format (known: .jsonl .ndjson .json-lines .csv .tsv .conll .iob .bio .txt); set `format` in [[data]]", path.display())]
     UnknownExtension {
         /// The file.
         path: PathBuf,

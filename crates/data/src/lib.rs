@@ -20,5 +20,5 @@ pub use row::{Label, Place, Row, Span};
 pub use sampler::{Proportional, RoundRobin, Sampler, SquareRoot, Temperature, Uniform};
 pub use set::DataSet;
 pub use shape::{SHAPE_FEATURES, word_shapes};
-pub use tokenizer::{Encoded, Tokenizer, TokenizerConfig, TokenizerModel};
+pub use tokenizer::{Encoded, Piece, Tokenizer, TokenizerConfig, TokenizerModel};
 pub use words::{byte_offsets, character_offsets, split_words};

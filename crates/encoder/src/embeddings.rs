@@ -6,7 +6,7 @@ use polytask_tensor::{
     Error, Ids, Offsets, ParameterBuilder, ParameterId, Parameters, Pass, RandomKey, Result, Tensor, ops,
 };
 
-use crate::{EncoderInput, Positions, Transformer};
+use crate::{EncoderInput, HIDDEN_WORD, Positions, Transformer};
 
 /// Features a word: lower-cased form, prefix, suffix, shape.
 const FEATURES: usize = 4;
@@ -57,7 +57,7 @@ impl Embeddings {
             Positions::Sinusoidal => PositionTable::Sinusoidal,
             Positions::None => PositionTable::None,
         };
-        let norm = LayerNorm::new(&mut builder.part("norm"), width)?;
+        let norm = LayerNorm::new(&mut builder.part("norm"), width, LayerNorm::EPSILON)?;
         Ok(Self {
             pieces,
             shapes,
@@ -68,6 +68,11 @@ impl Embeddings {
             word_dropout: config.word_dropout,
             dropout: config.dropout,
         })
+    }
+
+    /// The table of pieces.
+    pub(crate) fn pieces(&self) -> ParameterId {
+        self.pieces
     }
 
     /// `[pieces, width]` of the input.
@@ -108,14 +113,16 @@ impl Embeddings {
         }
         let buckets = self.buckets as u32;
         let row = |feature: usize, hash: u32, hidden: bool| {
-            // The form alone tells which word it is; row 0 of each table is kept for a hidden one.
-            let bucket = if feature == 0 && hidden { HIDDEN } else { 1 + hash % (buckets - 1) };
+            // Row 0 of each table is kept for a hidden word.
+            let bucket = if hidden { HIDDEN } else { 1 + hash % (buckets - 1) };
             feature as u32 * buckets + bucket
         };
         let mut rows = Vec::with_capacity(FEATURES * input.pieces.len());
         for ((pieces, hashes), &hidden) in input.words.iter().zip(&input.shapes).zip(hidden) {
-            let of_word: [u32; FEATURES] =
-                std::array::from_fn(|feature| row(feature, hashes[feature], hidden));
+            // Of a word that is hidden by dropout the form alone, which tells which word it is.
+            let of_word: [u32; FEATURES] = std::array::from_fn(|feature| {
+                row(feature, hashes[feature], *hashes == HIDDEN_WORD || feature == 0 && hidden)
+            });
             pieces.for_each(|_| rows.extend(of_word));
         }
         Ok(rows.into())
@@ -162,6 +169,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_a_word_of_which_nothing_is_to_be_seen_no_feature_is_read() {
+        let config = Transformer { width: 4, word_shapes: 10, ..Transformer::default() };
+        let mut parameters = Parameters::default();
+        let mut builder = ParameterBuilder::random(&mut parameters, 1);
+        let embeddings = Embeddings::new(&config, 8, 8, &mut builder).unwrap();
+        let input = EncoderInput {
+            pieces: Ids::from(vec![3, 1, 1]),
+            unknown_piece: 0,
+            texts: Offsets::from_lengths([3]),
+            words: Offsets::from_lengths([1, 2]),
+            shapes: vec![[9, 10, 11, 12], HIDDEN_WORD],
+            adapter: None,
+        };
+        let rows = embeddings.feature_rows(&input, &[true, false]).unwrap();
+        // The first word is one that word dropout hides: row 0 for its form, hash modulo 9 for the others.
+        assert_eq!(rows.as_slice(), [0, 12, 23, 34, 0, 10, 20, 30, 0, 10, 20, 30]);
+    }
+
+    #[test]
     fn the_pieces_of_a_hidden_word_are_the_unknown_one() {
         let input = EncoderInput {
             pieces: Ids::from(vec![3, 4, 5, 6]),
@@ -169,6 +195,7 @@ mod tests {
             texts: Offsets::from_lengths([4]),
             words: Offsets::from_lengths([1, 2, 1]),
             shapes: vec![[0; 4]; 3],
+            adapter: None,
         };
         assert_eq!(hide_pieces(&input, &[false, true, false]).as_slice(), [3, 7, 7, 6]);
     }

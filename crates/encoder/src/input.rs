@@ -11,6 +11,11 @@ pub struct EncoderInput {
     pub texts: Offsets,
     /// The pieces of each word, over the whole batch.
     pub words: Offsets,
-    /// Four hashes a word: lower-cased form, prefix, suffix, shape.
+    /// Four hashes a word: lower-cased form, prefix, suffix, shape; or [`HIDDEN_WORD`].
     pub shapes: Vec<[u32; 4]>,
+    /// Which of the encoder's adapters reads it, by its place; `None`: the encoder alone.
+    pub adapter: Option<usize>,
 }
+
+/// The hashes of a word of which nothing is to be seen.
+pub const HIDDEN_WORD: [u32; 4] = [u32::MAX; 4];

@@ -1,9 +1,26 @@
 //! One layer of the transformer.
 
-use polytask_attention::{LayerNorm, Linear, SelfAttention};
+use polytask_attention::{Adapter, Bottlenecks, LayerNorm, Linear, SelfAttention};
 use polytask_tensor::{Offsets, ParameterBuilder, Parameters, Pass, Result, Tensor, ops};
 
-use crate::{Norm, Transformer};
+use crate::Norm;
+use crate::stack::Layer;
+
+/// What a layer is made of.
+#[derive(Debug)]
+pub(crate) struct LayerSizes {
+    pub(crate) width: usize,
+    pub(crate) heads: usize,
+    /// The inner width of the feed-forward network.
+    pub(crate) feed_forward: usize,
+    pub(crate) norm: Norm,
+    /// What the norms add to the variance.
+    pub(crate) epsilon: f32,
+    /// Neighbours on each side that the convolution reads; 0 leaves it out.
+    pub(crate) window: usize,
+    pub(crate) dropout: f32,
+    pub(crate) attention_dropout: f32,
+}
 
 /// Blocks in a row, each around a residual:
 ///
@@ -14,7 +31,7 @@ use crate::{Norm, Transformer};
 /// block: convolution (only with a window), self-attention, feed-forward
 /// ```
 #[derive(Debug)]
-pub(crate) struct Layer {
+pub(crate) struct TransformerLayer {
     convolution: Option<Block<Convolution>>,
     attention: Block<SelfAttention>,
     feed_forward: Block<FeedForward>,
@@ -28,49 +45,31 @@ struct Block<T> {
     norm: LayerNorm,
 }
 
-impl Layer {
-    pub(crate) fn new(config: &Transformer, builder: &mut ParameterBuilder<'_>) -> Result<Self> {
-        let width = config.width;
-        let convolution = match config.window {
+impl TransformerLayer {
+    pub(crate) fn new(
+        sizes: &LayerSizes,
+        adapters: &[Adapter],
+        builder: &mut ParameterBuilder<'_>,
+    ) -> Result<Self> {
+        let LayerSizes { width, heads, feed_forward, norm, epsilon, dropout, attention_dropout, .. } = *sizes;
+        let convolution = match sizes.window {
             0 => None,
             radius => Some(Block {
                 inside: Convolution::new(&mut builder.part("convolution"), width, radius)?,
-                norm: LayerNorm::new(&mut builder.part("convolution_norm"), width)?,
+                norm: LayerNorm::new(&mut builder.part("convolution_norm"), width, epsilon)?,
             }),
         };
+        let mut part = builder.part("attention");
+        let attention = SelfAttention::new(&mut part, width, heads, attention_dropout)?;
         let attention = Block {
-            inside: SelfAttention::new(
-                &mut builder.part("attention"),
-                width,
-                config.heads,
-                config.attention_dropout,
-            )?,
-            norm: LayerNorm::new(&mut builder.part("attention_norm"), width)?,
+            inside: attention.with_adapters(&mut part, adapters)?,
+            norm: LayerNorm::new(&mut builder.part("attention_norm"), width, epsilon)?,
         };
         let feed_forward = Block {
-            inside: FeedForward::new(&mut builder.part("feed_forward"), width, config.feed_forward_width())?,
-            norm: LayerNorm::new(&mut builder.part("feed_forward_norm"), width)?,
+            inside: FeedForward::new(&mut builder.part("feed_forward"), width, feed_forward, adapters)?,
+            norm: LayerNorm::new(&mut builder.part("feed_forward_norm"), width, epsilon)?,
         };
-        Ok(Self { convolution, attention, feed_forward, norm: config.norm, dropout: config.dropout })
-    }
-
-    /// `[tokens, width]` → `[tokens, width]`.
-    pub(crate) fn forward(
-        &self,
-        parameters: &Parameters,
-        x: &Tensor,
-        texts: &Offsets,
-        pass: &mut Pass,
-    ) -> Result<Tensor> {
-        let mut x = x.clone();
-        if let Some(Block { inside, norm }) = &self.convolution {
-            x = self.residual(parameters, &x, norm, pass, |x, _| inside.forward(parameters, x, texts))?;
-        }
-        let Block { inside, norm } = &self.attention;
-        x =
-            self.residual(parameters, &x, norm, pass, |x, pass| inside.forward(parameters, x, texts, pass))?;
-        let Block { inside, norm } = &self.feed_forward;
-        self.residual(parameters, &x, norm, pass, |x, _| inside.forward(parameters, x))
+        Ok(Self { convolution, attention, feed_forward, norm, dropout })
     }
 
     fn residual(
@@ -92,6 +91,28 @@ impl Layer {
                 norm.forward_residual(parameters, x, &branch, dropout(pass))
             }
         }
+    }
+}
+
+impl Layer for TransformerLayer {
+    fn forward(
+        &self,
+        parameters: &Parameters,
+        x: &Tensor,
+        texts: &Offsets,
+        adapter: Option<usize>,
+        pass: &mut Pass,
+    ) -> Result<Tensor> {
+        let mut x = x.clone();
+        if let Some(Block { inside, norm }) = &self.convolution {
+            x = self.residual(parameters, &x, norm, pass, |x, _| inside.forward(parameters, x, texts))?;
+        }
+        let Block { inside, norm } = &self.attention;
+        x = self.residual(parameters, &x, norm, pass, |x, pass| {
+            inside.forward_adapted(parameters, x, texts, adapter, pass)
+        })?;
+        let Block { inside, norm } = &self.feed_forward;
+        self.residual(parameters, &x, norm, pass, |x, pass| inside.forward(parameters, x, adapter, pass))
     }
 }
 
@@ -117,16 +138,33 @@ impl Convolution {
 struct FeedForward {
     up: Linear,
     down: Linear,
+    bottlenecks: Bottlenecks,
 }
 
 impl FeedForward {
-    fn new(builder: &mut ParameterBuilder<'_>, width: usize, inner: usize) -> Result<Self> {
-        let up = Linear::new(&mut builder.part("up"), width, inner)?;
-        let down = Linear::new(&mut builder.part("down"), inner, width)?;
-        Ok(Self { up, down })
+    fn new(
+        builder: &mut ParameterBuilder<'_>,
+        width: usize,
+        inner: usize,
+        adapters: &[Adapter],
+    ) -> Result<Self> {
+        let mut linear = |name: &str, inputs: usize, outputs: usize| {
+            let mut part = builder.part(name);
+            Linear::new(&mut part, inputs, outputs)?.with_adapters(&mut part, adapters)
+        };
+        let (up, down) = (linear("up", width, inner)?, linear("down", inner, width)?);
+        Ok(Self { up, down, bottlenecks: Bottlenecks::new(builder, width, adapters)? })
     }
 
-    fn forward(&self, parameters: &Parameters, x: &Tensor) -> Result<Tensor> {
-        self.down.forward(parameters, &self.up.forward_gelu(parameters, x)?)
+    fn forward(
+        &self,
+        parameters: &Parameters,
+        x: &Tensor,
+        adapter: Option<usize>,
+        pass: &mut Pass,
+    ) -> Result<Tensor> {
+        let inner = self.up.forward_gelu_adapted(parameters, x, adapter, pass)?;
+        let y = self.down.forward_adapted(parameters, &inner, adapter, pass)?;
+        self.bottlenecks.forward(parameters, y, adapter)
     }
 }

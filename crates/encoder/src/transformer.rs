@@ -1,16 +1,14 @@
 //! The transformer encoder, trained from scratch.
 
-use std::ops::Range;
-use std::sync::Arc;
-
-use polytask_attention::LayerNorm;
-use polytask_tensor::{Error, ParameterBuilder, Parameters, Pass, Result, Tensor, ops};
+use polytask_attention::{Adapter, LayerNorm};
+use polytask_tensor::{Error, ParameterBuilder, ParameterId, Parameters, Pass, Result, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::embeddings::Embeddings;
-use crate::layer::Layer;
-use crate::{Encoder, EncoderConfig, EncoderInput};
+use crate::layer::{LayerSizes, TransformerLayer};
+use crate::stack::Stack;
+use crate::{Encoder, EncoderConfig, EncoderInput, OnLayer};
 
 /// A transformer trained from scratch on sub-word pieces and word-shape features.
 ///
@@ -97,9 +95,17 @@ pub enum Positions {
 }
 
 impl Transformer {
-    /// The inner width of the feed-forward networks.
-    pub(crate) fn feed_forward_width(&self) -> usize {
-        if self.feed_forward == 0 { 4 * self.width } else { self.feed_forward }
+    fn layer_sizes(&self) -> LayerSizes {
+        LayerSizes {
+            width: self.width,
+            heads: self.heads,
+            feed_forward: if self.feed_forward == 0 { 4 * self.width } else { self.feed_forward },
+            norm: self.norm,
+            epsilon: LayerNorm::EPSILON,
+            window: self.window,
+            dropout: self.dropout,
+            attention_dropout: self.attention_dropout,
+        }
     }
 
     fn check(&self) -> Result<()> {
@@ -132,18 +138,17 @@ impl EncoderConfig for Transformer {
         &self,
         vocabulary: usize,
         max_tokens: usize,
+        adapters: &[Adapter],
         builder: &mut ParameterBuilder<'_>,
     ) -> Result<Box<dyn Encoder>> {
         self.check()?;
         let embeddings = Embeddings::new(self, vocabulary, max_tokens, &mut builder.part("embeddings"))?;
-        let mut layer = |i: usize| {
-            let first = builder.made();
-            let layer = Layer::new(self, &mut builder.part("layers").part(i))?;
-            Ok((Arc::new(layer), first..builder.made()))
-        };
-        let layers = (0..self.layers).map(&mut layer).collect::<Result<Vec<_>>>()?;
+        let sizes = self.layer_sizes();
+        let layers = Stack::new(self.layers, self.recompute_activations, adapters, builder, |_, builder| {
+            TransformerLayer::new(&sizes, adapters, builder)
+        })?;
         let norm = match self.norm {
-            Norm::Pre => Some(LayerNorm::new(&mut builder.part("norm"), self.width)?),
+            Norm::Pre => Some(LayerNorm::new(&mut builder.part("norm"), self.width, LayerNorm::EPSILON)?),
             Norm::Post => None,
         };
         Ok(Box::new(TransformerEncoder {
@@ -152,7 +157,6 @@ impl EncoderConfig for Transformer {
             norm,
             width: self.width,
             dropout: self.dropout,
-            recompute_activations: self.recompute_activations,
         }))
     }
 }
@@ -160,13 +164,11 @@ impl EncoderConfig for Transformer {
 #[derive(Debug)]
 struct TransformerEncoder {
     embeddings: Embeddings,
-    /// Each with the places of its parameters in the store.
-    layers: Vec<(Arc<Layer>, Range<usize>)>,
+    layers: Stack,
     /// Pre-norm layers leave their sum unnormalized: one norm at the end.
     norm: Option<LayerNorm>,
     width: usize,
     dropout: f32,
-    recompute_activations: bool,
 }
 
 impl Encoder for TransformerEncoder {
@@ -174,23 +176,23 @@ impl Encoder for TransformerEncoder {
         self.width
     }
 
-    fn forward(&self, parameters: &Parameters, input: &EncoderInput, pass: &mut Pass) -> Result<Tensor> {
-        let mut x = self.embeddings.forward(parameters, input, pass)?;
-        for (layer, places) in &self.layers {
-            if !self.recompute_activations || !x.is_tracked() {
-                x = layer.forward(parameters, &x, &input.texts, pass)?;
-                continue;
-            }
-            let ids = parameters.iter().map(|(id, _)| id).filter(|id| places.contains(&id.index()));
-            let (layer, texts) = (layer.clone(), input.texts.clone());
-            x = ops::recompute(
-                &x,
-                parameters,
-                &ids.collect::<Vec<_>>(),
-                pass,
-                move |parameters, x, pass| layer.forward(parameters, x, &texts, pass),
-            )?;
-        }
+    fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    fn piece_embeddings(&self) -> Option<ParameterId> {
+        Some(self.embeddings.pieces())
+    }
+
+    fn forward(
+        &self,
+        parameters: &Parameters,
+        input: &EncoderInput,
+        pass: &mut Pass,
+        on_layer: OnLayer<'_>,
+    ) -> Result<Tensor> {
+        let x = self.embeddings.forward(parameters, input, pass)?;
+        let mut x = self.layers.forward(parameters, x, &input.texts, input.adapter, pass, on_layer)?;
         if let Some(norm) = &self.norm {
             x = norm.forward(parameters, &x)?;
         }

@@ -38,6 +38,12 @@ pub enum Error {
         /// The nearest of them, as the end of the sentence.
         hint: String,
     },
+    /// Adapters that have no place in an encoder's weights.
+    #[error("the adapters cannot be merged into the encoder: {0}")]
+    NotMergeable(String),
+    /// Tasks that were added, and changed what was there.
+    #[error("the tasks that were added changed what was there before: {0}; nothing is written")]
+    Changed(String),
     /// A folder that holds no model.
     #[error("{folder}: no model here ({missing} is missing); `polytask train CONFIG --out DIR` makes one")]
     NoModel {

@@ -1,7 +1,7 @@
 //! How good the model is on labelled texts.
 
-use polytask_task::Target;
 use polytask_task::metrics::Report;
+use polytask_task::{Level, Target};
 use polytask_tensor::{Parameters, Pass};
 
 use crate::{Example, Model, Result, targets_of};
@@ -15,7 +15,8 @@ const BATCH_PIECES: usize = 16 * 1024;
 /// The report of each task that had labels, by name, in the order of the model.
 pub type Evaluation = Vec<(String, Report)>;
 
-/// Measures every task on all examples that have a label for it, in one pass of the encoder a text.
+/// Measures every task on all examples that have a label for it, in one pass of the encoder a text, and one more for each task
+/// that hides pieces.
 ///
 /// # Errors
 /// The examples do not fit the model.
@@ -27,16 +28,19 @@ pub fn evaluate(model: &Model, parameters: &Parameters, examples: &[&Example]) -
     let mut order: Vec<&Example> = examples.to_vec();
     order.sort_by_key(|example| example.encoded.pieces());
     let parameters = &parameters.detached();
+    let passes = passes(model);
     let mut rest = order.as_slice();
     while !rest.is_empty() {
         let (texts, later) = rest.split_at(batch_length(rest));
         rest = later;
-        let forward = model.forward_labelled(parameters, texts, &mut Pass::inference())?;
-        for (task, output) in forward.outputs.iter().enumerate() {
-            let Some(output) = output else { continue };
-            let predictions = model.decode(task, parameters, output)?;
-            predicted[task].extend(predictions.into_iter().map(|prediction| prediction.target));
-            gold[task].extend(targets_of(texts, task));
+        for tasks in &passes {
+            let forward = model.forward_some(parameters, texts, tasks, &mut Pass::inference())?;
+            for (task, output) in forward.outputs.iter().enumerate() {
+                let Some(output) = output else { continue };
+                let predictions = model.decode(task, parameters, output)?;
+                predicted[task].extend(predictions.into_iter().map(|prediction| prediction.target));
+                gold[task].extend(targets_of(texts, task));
+            }
         }
     }
     let mut evaluation = Evaluation::new();
@@ -46,6 +50,17 @@ pub fn evaluate(model: &Model, parameters: &Parameters, examples: &[&Example]) -
         evaluation.push((name.to_string(), report.map_err(|source| model.task_error(task, source))?));
     }
     Ok(evaluation)
+}
+
+/// The tasks that are measured in one pass together: what one task hides, the others are to see.
+fn passes(model: &Model) -> Vec<Vec<usize>> {
+    let tasks = 0..model.config().tasks.len();
+    let (together, alone): (Vec<usize>, Vec<usize>) =
+        tasks.partition(|&task| model.task(task).level() != Level::Piece);
+    std::iter::once(together)
+        .filter(|tasks| !tasks.is_empty())
+        .chain(alone.into_iter().map(|task| vec![task]))
+        .collect()
 }
 
 /// How many of the texts make up the first batch: one at least.

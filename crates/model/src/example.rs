@@ -11,7 +11,7 @@ use crate::{Error, Forward, Model, ModelConfig, Result};
 pub struct Example {
     /// The text's pieces, words and word shapes.
     pub encoded: Encoded,
-    /// One for each task; `None` where the row has no label for it.
+    /// One for each task; `None` where the row has no label for it. A task that needs no labels has an empty one.
     pub targets: Vec<Option<Target>>,
 }
 
@@ -32,9 +32,25 @@ impl Model {
         examples: &[&Example],
         pass: &mut Pass,
     ) -> Result<Forward> {
+        let all: Vec<usize> = (0..self.config().tasks.len()).collect();
+        self.forward_some(parameters, examples, &all, pass)
+    }
+
+    /// The same for some of the tasks, by their places.
+    ///
+    /// # Errors
+    /// The examples do not fit the model.
+    pub(crate) fn forward_some(
+        &self,
+        parameters: &Parameters,
+        examples: &[&Example],
+        tasks: &[usize],
+        pass: &mut Pass,
+    ) -> Result<Forward> {
         let batch = PackedBatch::pack(&examples.iter().map(|example| &example.encoded).collect::<Vec<_>>());
         let labelled = |task: usize| -> Vec<usize> {
-            (0..examples.len()).filter(|&place| examples[place].targets[task].is_some()).collect()
+            let is_wanted = |&place: &usize| tasks.contains(&task) && examples[place].targets[task].is_some();
+            (0..examples.len()).filter(is_wanted).collect()
         };
         let wanted: Vec<Vec<usize>> = (0..self.config().tasks.len()).map(labelled).collect();
         self.forward(parameters, &batch, &wanted, pass)
@@ -58,11 +74,14 @@ pub fn prepare(
     let encoded = tokenizer.encode_rows(rows)?;
     let example = |(row, encoded): (&Row, Encoded)| {
         let target = |(task, column): (&crate::ModelTask, &Option<&str>)| -> Result<Option<Target>> {
+            if !task.task.level().needs_labels() {
+                return Ok(task.settings.label.names(data_set).then(|| Target::Values(Vec::new())));
+            }
             let Some(label) = column.and_then(|column| row.labels.get(column)) else {
                 return Ok(None);
             };
             let target = task.task.target(label, row.into()).and_then(|target| match task.task.level() {
-                Level::Text => Ok(target),
+                Level::Text | Level::Piece => Ok(target),
                 Level::Word => cut(target, encoded.words(), encoded.truncated_words),
             });
             let refused = |source| {

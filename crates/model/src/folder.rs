@@ -128,6 +128,10 @@ impl ModelFolder {
         if !self.parameters().exists() {
             return Err(Error::NoModel { folder: self.0.clone(), missing: PARAMETERS });
         }
+        let tokenizer = match description.config.encoder.source() {
+            Some(_) => tokenizer.for_whole_texts(),
+            None => tokenizer,
+        };
         let parameters = TensorFile::read(&self.parameters())?;
         Model::from_file(description.config, tokenizer, &parameters)
     }

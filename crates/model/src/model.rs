@@ -1,57 +1,52 @@
 //! Encoder, task attention and heads as one thing.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use polytask_attention::{Linear, TaskAttention};
-use polytask_data::{PackedBatch, Tokenizer};
-use polytask_encoder::{Encoder, EncoderInput};
+use polytask_data::Tokenizer;
+use polytask_encoder::{Adapter, Encoder};
 use polytask_task::{Level, Prediction, Task, TaskOutput};
-use polytask_tensor::{
-    Ids, Offsets, Parameter, ParameterBuilder, ParameterId, Parameters, Pass, Precision, Tensor, TensorFile,
-    ops,
-};
+use polytask_tensor::initialize::Initializer;
+use polytask_tensor::{Parameter, ParameterBuilder, ParameterId, Parameters, Precision, Tensor, TensorFile};
 
-use crate::{Error, ModelConfig, Result};
+use crate::piece_head::PieceHead;
+use crate::{Error, HeadOutput, ModelConfig, Pooling, Result, TaskAttentionConfig};
 
 /// A shared encoder with a head a task, and the tokenizer that feeds it.
 #[derive(Debug)]
 pub struct Model {
     config: ModelConfig,
     tokenizer: Tokenizer,
-    encoder: Box<dyn Encoder>,
-    attention: TaskAttention,
-    heads: Vec<Head>,
+    pub(crate) encoder: Box<dyn Encoder>,
+    pub(crate) attention: TaskAttention,
+    pub(crate) heads: Vec<Head>,
     parameters: Parameters,
     /// The parameters as constants, once they have been asked for.
     constants: OnceLock<Parameters>,
     multiply_adds: OnceLock<usize>,
 }
 
-/// y = θᵀ x + b of one task, and the task's own parameters.
+/// The head of one task, and the task's own parameters.
 #[derive(Debug)]
-struct Head {
-    linear: Linear,
-    /// For a text-level task: which query of the task attention is its own.
-    query: Option<usize>,
+pub(crate) struct Head {
+    pub(crate) layers: HeadLayers,
+    /// Where the task gathers its input by attention: which query is its own.
+    pub(crate) query: Option<usize>,
+    /// Through which of the encoder's adapters the task reads.
+    pub(crate) adapter: Option<usize>,
+    /// The weights of the encoder's layers, before the softmax, where the task mixes them.
+    pub(crate) layer_mix: Option<ParameterId>,
     own: Vec<ParameterId>,
 }
 
-/// What one pass through the model gives.
+/// What a head makes of its input.
 #[derive(Debug)]
-pub struct Forward {
-    /// One for each task, where texts were asked of it.
-    pub outputs: Vec<Option<HeadOutput>>,
-    /// α `[pieces, tasks · heads]` of the text-level tasks that were asked for, in the order of the model.
-    pub attention: Option<Tensor>,
-}
-
-/// One task's logits for the texts asked of it.
-#[derive(Debug)]
-pub struct HeadOutput {
-    /// `[texts, outputs]`, or `[words, outputs]` at word level.
-    pub logits: Tensor,
-    /// The rows of each text.
-    pub texts: Offsets,
+pub(crate) enum HeadLayers {
+    /// y = θᵀ x + b.
+    Linear(Linear),
+    /// At piece level: which piece it was.
+    Pieces(PieceHead),
 }
 
 impl Model {
@@ -60,12 +55,24 @@ impl Model {
     /// # Errors
     /// The configuration contradicts itself.
     pub fn new(config: ModelConfig, tokenizer: Tokenizer, seed: u64) -> Result<Self> {
+        Self::starting_from(config, tokenizer, &BTreeMap::new(), seed)
+    }
+
+    /// A model with some parameters given by their names, such as those of a pretrained encoder, and the others drawn from
+    /// the seed. The tasks must be fitted.
+    ///
+    /// # Errors
+    /// The configuration contradicts itself or what is given.
+    pub fn starting_from(
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        given: &BTreeMap<String, Tensor>,
+        seed: u64,
+    ) -> Result<Self> {
         let mut parameters = Parameters::default();
-        let mut builder = ParameterBuilder::random(&mut parameters, seed);
-        let (encoder, attention, heads) = build(&config, &tokenizer, &mut builder)?;
-        parameters.set_precision(config.precision);
-        let (constants, multiply_adds) = Default::default();
-        Ok(Self { config, tokenizer, encoder, attention, heads, parameters, constants, multiply_adds })
+        let builder = ParameterBuilder::from_given(&mut parameters, given, seed);
+        let (encoder, attention, heads) = build(&config, &tokenizer, builder)?;
+        Ok(Self::of_parts(config, tokenizer, encoder, attention, heads, parameters))
     }
 
     /// A model with the parameters of a file.
@@ -74,11 +81,22 @@ impl Model {
     /// A parameter is missing or has another shape.
     pub fn from_file(config: ModelConfig, tokenizer: Tokenizer, file: &TensorFile) -> Result<Self> {
         let mut parameters = Parameters::default();
-        let mut builder = ParameterBuilder::from_file(&mut parameters, file);
-        let (encoder, attention, heads) = build(&config, &tokenizer, &mut builder)?;
+        let builder = ParameterBuilder::from_file(&mut parameters, file);
+        let (encoder, attention, heads) = build(&config, &tokenizer, builder)?;
+        Ok(Self::of_parts(config, tokenizer, encoder, attention, heads, parameters))
+    }
+
+    fn of_parts(
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        encoder: Box<dyn Encoder>,
+        attention: TaskAttention,
+        heads: Vec<Head>,
+        mut parameters: Parameters,
+    ) -> Self {
         parameters.set_precision(config.precision);
         let (constants, multiply_adds) = Default::default();
-        Ok(Self { config, tokenizer, encoder, attention, heads, parameters, constants, multiply_adds })
+        Self { config, tokenizer, encoder, attention, heads, parameters, constants, multiply_adds }
     }
 
     /// What the model is made of.
@@ -131,10 +149,12 @@ impl Model {
         self.parameters.iter().any(|(_, parameter)| parameter.tensor().is_quantized())
     }
 
-    /// Replaces the encoder's matrices, embeddings included, by their nearest ones of 8-bit integers.
+    /// Replaces the encoder's matrices, embeddings included, by their nearest ones of 8-bit integers. Adapters stay as they
+    /// are: small, and multiplied with little.
     pub fn quantize(&mut self) {
         let parameters = self.parameters_mut();
-        let matrices = parameters.iter().filter(|(_, parameter)| is_encoder_matrix(parameter));
+        let is_replaced = |p: &Parameter| is_encoder_matrix(p) && !Adapter::is_part_of_one(&p.name);
+        let matrices = parameters.iter().filter(|(_, parameter)| is_replaced(parameter));
         let matrices: Vec<ParameterId> = matrices.map(|(id, _)| id).collect();
         matrices.into_iter().for_each(|id| parameters.quantize(id));
     }
@@ -142,71 +162,6 @@ impl Model {
     /// One task by its place.
     pub fn task(&self, index: usize) -> &dyn Task {
         self.config.tasks[index].task.as_ref()
-    }
-
-    /// One pass through the encoder, then the head of each task for the texts of the batch that `wanted` names for
-    /// it, ascending. A task with none is skipped, and nothing is recorded of its parameters.
-    ///
-    /// # Errors
-    /// The batch does not fit the model, or `wanted` not the batch.
-    pub fn forward(
-        &self,
-        parameters: &Parameters,
-        batch: &PackedBatch,
-        wanted: &[Vec<usize>],
-        pass: &mut Pass,
-    ) -> Result<Forward> {
-        self.check_wanted(wanted, batch.texts())?;
-        let texts = Offsets::new(&batch.text_offsets)?;
-        let words = Offsets::new(&batch.piece_offsets)?;
-        let input = EncoderInput {
-            pieces: Ids::from(batch.ids.as_slice()),
-            unknown_piece: self.tokenizer.unknown_id(),
-            texts: texts.clone(),
-            words: words.clone(),
-            shapes: batch.shapes.clone(),
-        };
-        let states = self.encoder.forward(parameters, &input, pass)?;
-        let asked = || self.heads.iter().zip(wanted).filter(|(_, texts)| !texts.is_empty());
-        let queries: Vec<usize> = asked().filter_map(|(head, _)| head.query).collect();
-        let gathered = match queries.is_empty() {
-            true => None,
-            false => Some(self.attention.forward(parameters, &states, &texts, &queries)?),
-        };
-        let word_states = match asked().any(|(head, _)| head.query.is_none()) {
-            true => Some(ops::segment_mean(&states, &words)?),
-            false => None,
-        };
-        let words_of_texts = Offsets::new(&batch.word_offsets)?;
-        let output = |(head, wanted): (&Head, &Vec<usize>)| -> Result<Option<HeadOutput>> {
-            let place = head.query.and_then(|query| queries.iter().position(|&asked| asked == query));
-            let (inputs, offsets) = match (place, &gathered, &word_states) {
-                _ if wanted.is_empty() => return Ok(None),
-                (Some(place), Some(gathered), _) => {
-                    text_inputs(&gathered.pooled, place, texts.segments(), wanted)?
-                }
-                (None, _, Some(states)) => word_inputs(states, &words_of_texts, wanted)?,
-                _ => return Ok(None),
-            };
-            Ok(Some(HeadOutput { logits: head.linear.forward(parameters, &inputs)?, texts: offsets }))
-        };
-        let outputs = self.heads.iter().zip(wanted).map(output).collect::<Result<_>>()?;
-        Ok(Forward { outputs, attention: gathered.map(|gathered| gathered.weights) })
-    }
-
-    fn check_wanted(&self, wanted: &[Vec<usize>], texts: usize) -> Result<()> {
-        let refuse = |message| Err(polytask_tensor::Error::shape("model", message).into());
-        let tasks = self.heads.len();
-        if wanted.len() != tasks {
-            return refuse(format!("{} lists of wanted texts for {tasks} tasks", wanted.len()));
-        }
-        for (name, wanted) in self.config.task_names().zip(wanted) {
-            if !wanted.is_sorted_by(|a, b| a < b) || wanted.last().is_some_and(|&last| last >= texts) {
-                let message = "must be ascending and below the number of texts";
-                return refuse(format!("the texts wanted of task `{name}` {message} ({texts}): {wanted:?}"));
-            }
-        }
-        Ok(())
     }
 
     /// One task's prediction for each text that it was asked for.
@@ -240,7 +195,8 @@ impl Model {
         use_output: impl FnOnce(&dyn Task, TaskOutput<'_>) -> anyhow::Result<T>,
     ) -> Result<T> {
         let own: Vec<&Tensor> = self.heads[index].own.iter().map(|&id| parameters.get(id)).collect();
-        let output = TaskOutput { logits: &output.logits, texts: &output.texts, parameters: &own };
+        let HeadOutput { logits, texts, pieces } = output;
+        let output = TaskOutput { logits, texts, pieces, parameters: &own };
         use_output(self.task(index), output).map_err(|source| self.task_error(index, source))
     }
 
@@ -257,47 +213,61 @@ fn is_encoder_matrix(parameter: &Parameter) -> bool {
 fn build(
     config: &ModelConfig,
     tokenizer: &Tokenizer,
-    builder: &mut ParameterBuilder<'_>,
+    mut builder: ParameterBuilder<'_>,
 ) -> Result<(Box<dyn Encoder>, TaskAttention, Vec<Head>)> {
     let (vocabulary, max_tokens) = (tokenizer.vocabulary_size(), tokenizer.max_tokens());
-    let encoder = config.encoder.build(vocabulary, max_tokens, &mut builder.part("encoder"))?;
-    let (width, heads) = (encoder.width(), config.task_attention.heads);
+    let adapters = &config.adapters;
+    let encoder = config.encoder.build(vocabulary, max_tokens, adapters, &mut builder.part("encoder"))?;
+    let (width, TaskAttentionConfig { pooling, heads, layer_mix }) =
+        (encoder.width(), config.task_attention.clone());
     let mut builder = builder.part("tasks");
-    let text_level = |task: &&crate::ModelTask| task.task.level() == Level::Text;
-    let names = config.tasks.iter().filter(text_level).map(|task| task.settings.name.as_str());
+    let attends =
+        |task: &&crate::ModelTask| task.task.level() == Level::Text && pooling == Pooling::Attention;
+    let names = config.tasks.iter().filter(attends).map(|task| task.settings.name.as_str());
     let attention = TaskAttention::new(&mut builder, names, width, heads)?;
     let mut queries = 0..;
-    let head = |task: &crate::ModelTask| {
+    let head = |(place, task): (usize, &crate::ModelTask)| {
         let mut builder = builder.part(&task.settings.name);
-        let (query, inputs) = match task.task.level() {
-            Level::Text => (queries.next(), heads * width),
-            Level::Word => (None, width),
+        let (query, inputs) = match attends(&task) {
+            true => (queries.next(), heads * width),
+            false => (None, width),
         };
-        let linear = Linear::new(&mut builder.part("head"), inputs, task.task.outputs())?;
+        let layers = match task.task.level() {
+            Level::Piece => {
+                let (table, mask) = hiding(task, encoder.as_ref(), tokenizer)?;
+                HeadLayers::Pieces(PieceHead::new(&mut builder.part("head"), width, table, mask)?)
+            }
+            Level::Text | Level::Word => {
+                HeadLayers::Linear(Linear::new(&mut builder.part("head"), inputs, task.task.outputs())?)
+            }
+        };
+        // Equal shares at first.
+        let shares = |builder: &mut ParameterBuilder<'_>| {
+            builder.parameter("layer_mix", &[encoder.layers() + 1], Initializer::Constant(0.0))
+        };
+        let layer_mix = layer_mix.then(|| shares(&mut builder)).transpose()?;
         let own = task.task.parameters(&mut builder);
         let own = own.map_err(|source| Error::Task { task: task.settings.name.clone(), source })?;
-        Ok(Head { linear, query, own })
+        let adapter = config.adapter_of(place);
+        Ok(Head { layers, query, adapter, layer_mix, own })
     };
-    let heads = config.tasks.iter().map(head).collect::<Result<_>>()?;
+    let heads = config.tasks.iter().enumerate().map(head).collect::<Result<_>>()?;
     Ok((encoder, attention, heads))
 }
 
-/// The pooled rows of the task at `place` among those asked for, for the wanted texts.
-fn text_inputs(pooled: &Tensor, place: usize, texts: usize, wanted: &[usize]) -> Result<(Tensor, Offsets)> {
-    let all = ops::rows(pooled, place * texts..(place + 1) * texts)?;
-    let inputs = match wanted.len() == texts {
-        true => all,
-        false => ops::gather_rows(&all, &wanted.iter().map(|&text| text as u32).collect::<Vec<_>>().into())?,
+/// What a piece-level task needs: the encoder's table of pieces, and the piece that stands for hidden ones.
+fn hiding(
+    task: &crate::ModelTask,
+    encoder: &dyn Encoder,
+    tokenizer: &Tokenizer,
+) -> Result<(ParameterId, u32)> {
+    let refuse = |message: &str| {
+        let source = anyhow::anyhow!("hides pieces, but {message}");
+        Error::Task { task: task.settings.name.clone(), source }
     };
-    Ok((inputs, Offsets::from_lengths(wanted.iter().map(|_| 1))))
-}
-
-/// The states of the words of the wanted texts.
-fn word_inputs(states: &Tensor, words: &Offsets, wanted: &[usize]) -> Result<(Tensor, Offsets)> {
-    if wanted.len() == words.segments() {
-        return Ok((states.clone(), words.clone()));
-    }
-    let rows: Vec<u32> = wanted.iter().flat_map(|&text| words.range(text)).map(|row| row as u32).collect();
-    let offsets = Offsets::from_lengths(wanted.iter().map(|&text| words.range(text).len()));
-    Ok((ops::gather_rows(states, &rows.into())?, offsets))
+    let table = encoder.piece_embeddings().ok_or_else(|| refuse("the encoder has no table of pieces"))?;
+    let mask = tokenizer.mask_id().ok_or_else(|| {
+        refuse("the tokenizer has no piece that stands for hidden ones: it needs `[MASK]` or `<mask>`")
+    })?;
+    Ok((table, mask))
 }

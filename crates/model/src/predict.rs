@@ -36,7 +36,8 @@ pub struct Answer {
 pub struct TaskAttentionWeights {
     /// The words that were read.
     pub words: Vec<String>,
-    /// For each task one list a head: the weight of each word, summed over its pieces; a list sums to 1.
+    /// For each task one list a head: the weight of each word, summed over its pieces; a list sums to 1, less what the special
+    /// pieces of a pretrained encoder get.
     pub weights: Map<String, Value>,
 }
 
@@ -45,22 +46,29 @@ fn is_zero(number: &usize) -> bool {
 }
 
 impl Model {
-    /// The places of the named tasks; of all where no name is given.
+    /// The places of the named tasks; where no name is given, of all that have answers.
     ///
     /// # Errors
-    /// A name that no task has.
+    /// A name that no task has, or one without answers.
     pub fn tasks_named(&self, names: &[String]) -> Result<Vec<usize>> {
         let known: Vec<&str> = self.config().task_names().collect();
+        let answers = |task: &usize| self.task(*task).level().needs_labels();
         if names.is_empty() {
-            return Ok((0..known.len()).collect());
+            return Ok((0..known.len()).filter(answers).collect());
         }
-        let place = |name: &String| {
-            known.iter().position(|task| task == name).ok_or_else(|| Error::UnknownTask {
-                name: name.clone(),
-                known: known.join(", "),
-                hint: polytask_config::did_you_mean(name, known.iter().copied()),
-            })
-        };
+        let place =
+            |name: &String| {
+                let place = known.iter().position(|task| task == name).ok_or_else(|| Error::UnknownTask {
+                    name: name.clone(),
+                    known: known.join(", "),
+                    hint: polytask_config::did_you_mean(name, known.iter().copied()),
+                })?;
+                match answers(&place) {
+                    true => Ok(place),
+                    false => Err(self
+                        .task_error(place, anyhow::anyhow!("learns from texts alone, and has no answers"))),
+                }
+            };
         names.iter().map(place).collect()
     }
 
@@ -161,9 +169,9 @@ impl Model {
         tasks: &[usize],
     ) -> TaskAttentionWeights {
         let heads = self.config().task_attention.heads;
-        let first_word = batch.word_offsets[text] as usize;
+        let segments = &batch.word_segments[batch.word_offsets[text] as usize..];
         let word_weight = |alpha: &Tensor, column: usize, word: usize| -> f32 {
-            let offsets = &batch.piece_offsets[first_word + word..];
+            let offsets = &batch.piece_offsets[segments[word] as usize..];
             (offsets[0]..offsets[1]).map(|piece| alpha.row(piece as usize)[column]).sum()
         };
         let mut weights = Map::new();

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct TaskSettings {
     /// The task's name, in reports, answers and parameter names.
     pub name: String,
-    /// Where its labels stand: `data set.column`, or a list of such where several data sets feed the task.
+    /// Where its labels stand: `data set.column`, or a list of such where several data sets feed the task. A task that needs
+    /// no labels names the data sets alone.
     pub label: Labels,
     /// The weight of its loss in the sum.
     #[serde(default = "one")]
@@ -42,6 +43,11 @@ impl Labels {
                 None => (place.as_str(), None),
             })
             .collect()
+    }
+
+    /// Whether one of the places is in this data set.
+    pub fn names(&self, data_set: &str) -> bool {
+        self.places().iter().any(|(set, _)| *set == data_set)
     }
 
     /// The column of one data set that holds the labels.

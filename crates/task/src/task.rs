@@ -5,8 +5,8 @@ use polytask_data::Label;
 use polytask_tensor::{Offsets, ParameterBuilder, ParameterId, Tensor};
 use serde_json::Value;
 
-use crate::Text;
 use crate::metrics::Report;
+use crate::{HiddenPiece, Pieces, Text};
 
 /// What a task reads of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,16 @@ pub enum Level {
     Text,
     /// One input a word: the mean of its pieces' states.
     Word,
+    /// One input a piece that the task [hides](Task::hide): its state. The head is one over the vocabulary, tied to the
+    /// encoder's own table of pieces. Such a task learns from texts alone, without labels, and answers nothing.
+    Piece,
+}
+
+impl Level {
+    /// Whether a task learns from labels, and has an answer to a text.
+    pub fn needs_labels(self) -> bool {
+        self != Level::Piece
+    }
 }
 
 /// A label as the loss needs it. A prediction has the same form.
@@ -78,10 +88,12 @@ pub struct Prediction {
 /// What a task's head gave for some texts: y_t = θ_tᵀ x_t + b_t.
 #[derive(Clone, Copy, Debug)]
 pub struct TaskOutput<'a> {
-    /// `[texts, outputs]`, or `[words, outputs]` at word level.
+    /// `[texts, outputs]`; at word level `[words, outputs]`, at piece level `[hidden pieces, vocabulary]`.
     pub logits: &'a Tensor,
-    /// The rows of each text: one each, or those of its words.
+    /// The rows of each text: one each, or those of its words or hidden pieces.
     pub texts: &'a Offsets,
+    /// At piece level the piece that truly stands at each row's place; else empty.
+    pub pieces: &'a [u32],
     /// The task's own parameters, in the order in which [`Task::parameters`] made them.
     pub parameters: &'a [&'a Tensor],
 }
@@ -110,8 +122,16 @@ pub trait Task: Debug + Send + Sync {
         Ok(())
     }
 
-    /// The width of the head's output, known once the task is fitted.
+    /// The width of the head's output, known once the task is fitted. Nobody asks at piece level.
     fn outputs(&self) -> usize;
+
+    /// At piece level: the pieces of a text that the encoder is not to see, ascending.
+    ///
+    /// In training all tasks that learn from the text see what is left of it; in evaluation this one alone.
+    fn hide(&self, pieces: Pieces<'_>) -> Vec<HiddenPiece> {
+        let _ = pieces;
+        Vec::new()
+    }
 
     /// Parameters beside the head's weight and bias, such as a CRF's transitions.
     ///
@@ -122,7 +142,7 @@ pub trait Task: Debug + Send + Sync {
         Ok(Vec::new())
     }
 
-    /// The target of one label.
+    /// The target of one label. At piece level nobody asks, and every text has an empty one.
     ///
     /// # Errors
     /// The label has the wrong form, or was not among the training labels.

@@ -22,8 +22,11 @@ pub(crate) fn update(average: &mut Parameters, parameters: &Parameters, decay: f
     let steps = if step > STEPS { STEPS } else { 1 };
     let keep = f64::from(decay).min((1.0 + t) / (10.0 + t)).powi(steps as i32) as f32;
     average.update_all(|averages| {
-        let values = parameters.iter().map(|(_, parameter)| parameter.tensor().data().chunks(BLOCK));
-        let blocks = averages.into_iter().map(|average| average.chunks_mut(BLOCK)).zip(values);
+        // What has been frozen until now is its own average, to the bit.
+        let moved = averages.into_iter().zip(parameters.iter()).filter(|(_, (_, p))| p.is_trained());
+        let blocks = moved.map(|(average, (_, parameter))| {
+            (average.chunks_mut(BLOCK), parameter.tensor().data().chunks(BLOCK))
+        });
         let blocks: Vec<(&mut [f32], &[f32])> = blocks.flat_map(|(a, p)| a.zip(p)).collect();
         blocks.into_par_iter().for_each(|(average, values)| {
             average.iter_mut().zip(values).for_each(|(a, p)| *a = keep * *a + (1.0 - keep) * p);

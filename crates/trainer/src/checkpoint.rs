@@ -37,7 +37,9 @@ pub(crate) fn write(trainer: &Trainer, file: &Path) -> Result<()> {
     let mut tensors = named("parameters", parameters);
     tensors.extend(trainer.average.iter().flat_map(|average| named("average", average)));
     for ((_, parameter), slots) in parameters.iter().zip(&trainer.optimizer_state.slots) {
-        for (slot, values) in trainer.prepared.optimizer.slots().iter().zip(slots) {
+        let kept =
+            trainer.prepared.optimizer.slots().iter().zip(slots).filter(|(_, values)| !values.is_empty());
+        for (slot, values) in kept {
             let shape = parameter.tensor().shape();
             tensors.push((format!("optimizer.{slot}.{}", parameter.name), TensorValues { shape, values }));
         }
@@ -78,7 +80,7 @@ pub(crate) fn read(trainer: &mut Trainer, path: &Path) -> Result<()> {
     for ((_, parameter), slots) in
         trainer.prepared.model.parameters().iter().zip(&mut trainer.optimizer_state.slots)
     {
-        for (name, values) in names.iter().zip(slots) {
+        for (name, values) in names.iter().zip(slots).filter(|(_, values)| !values.is_empty()) {
             let name = format!("optimizer.{name}.{}", parameter.name);
             values.copy_from_slice(file.tensor(&name, parameter.tensor().shape())?.data());
         }

@@ -2,14 +2,24 @@
 
 use polytask_config::{Document, Table};
 use polytask_data::{DataConfig, Sampler, TokenizerConfig};
-use polytask_model::{ModelConfig, ModelTask};
-use polytask_task::TaskSettings;
+use polytask_model::{Adapter, AdapterConfig, ModelConfig, ModelTask};
+use polytask_task::{Task, TaskSettings};
 
-use crate::{Optimizer, Result, TrainerSettings};
+use crate::{FineTuning, Optimizer, Result, TrainerSettings};
 
 /// The sections of a configuration, in the order in which they are documented.
-pub const SECTIONS: [&str; 8] =
-    ["encoder", "tokenizer", "task_attention", "data", "tasks", "sampler", "optimizer", "trainer"];
+pub const SECTIONS: [&str; 10] = [
+    "encoder",
+    "adapters",
+    "tokenizer",
+    "task_attention",
+    "data",
+    "tasks",
+    "sampler",
+    "optimizer",
+    "trainer",
+    "fine_tuning",
+];
 
 /// The encoder where `[encoder]` has no `type`.
 pub const DEFAULT_ENCODER: &str = "transformer";
@@ -23,7 +33,7 @@ pub const DEFAULT_OPTIMIZER: &str = "adamw";
 /// The whole configuration of a training run: one TOML file, read and checked.
 #[derive(Debug)]
 pub struct Config {
-    /// `[encoder]`, `[task_attention]` and `[[tasks]]`; the tasks not yet fitted.
+    /// `[encoder]`, `[adapters]`, `[task_attention]` and `[[tasks]]`; the tasks not yet fitted.
     pub model: ModelConfig,
     /// `[tokenizer]`.
     pub tokenizer: TokenizerConfig,
@@ -35,6 +45,8 @@ pub struct Config {
     pub optimizer: Box<dyn Optimizer>,
     /// `[trainer]`.
     pub trainer: TrainerSettings,
+    /// `[fine_tuning]`.
+    pub fine_tuning: FineTuning,
 }
 
 impl Config {
@@ -49,10 +61,12 @@ impl Config {
         let tasks = read_tasks(&root, &data)?;
         check_read(&root, &data, &tasks)?;
         let trainer: TrainerSettings = root.section_or_empty("trainer")?.read()?;
+        let adapters = read_adapters(&root, &tasks)?;
         let model = ModelConfig {
             encoder: root.section_or_empty("encoder")?.read_plugin("encoder", Some(DEFAULT_ENCODER))?,
             task_attention: root.section_or_empty("task_attention")?.read()?,
             tasks,
+            adapters,
             precision: trainer.precision,
         };
         Ok(Self {
@@ -64,6 +78,7 @@ impl Config {
                 .section_or_empty("optimizer")?
                 .read_plugin("optimizer", Some(DEFAULT_OPTIMIZER))?,
             trainer,
+            fine_tuning: root.section_or_empty("fine_tuning")?.read()?,
         })
     }
 
@@ -105,7 +120,7 @@ fn read_data(root: &Table<'_>) -> Result<Vec<DataConfig>> {
 fn read_tasks(root: &Table<'_>, data: &[DataConfig]) -> Result<Vec<ModelTask>> {
     let mut tasks: Vec<ModelTask> = Vec::new();
     for table in root.sections("tasks")? {
-        let (settings, task): (TaskSettings, _) = table.read_shared_and_plugin("task")?;
+        let (settings, task): (TaskSettings, Box<dyn Task>) = table.read_shared_and_plugin("task")?;
         if tasks.iter().any(|other| other.settings.name == settings.name) {
             let message = format!("two tasks are called `{}`: each needs a name of its own", settings.name);
             return Err(table.error_at("name", message).into());
@@ -113,27 +128,62 @@ fn read_tasks(root: &Table<'_>, data: &[DataConfig]) -> Result<Vec<ModelTask>> {
         if settings.name.is_empty() || settings.name.contains('.') {
             return Err(table.error_at("name", "a task's name must not be empty and holds no dot").into());
         }
-        check_places(&table, &settings, data)?;
+        check_places(&table, &settings, task.level().needs_labels(), data)?;
         tasks.push(ModelTask { settings, task });
     }
     if tasks.is_empty() {
-        return Err(root.error_at("tasks", "no [[tasks]]: name at least one task to learn").into());
+        return Err(root
+            .error_at(
+                "tasks",
+                "no [[tasks]]: name at least one task to learn; only `polytask pretrain` needs none",
+            )
+            .into());
     }
     Ok(tasks)
 }
 
-fn check_places(table: &Table<'_>, settings: &TaskSettings, data: &[DataConfig]) -> Result<()> {
+/// One set of adapters for all tasks, or one a task, where the sizes ask for any.
+fn read_adapters(root: &Table<'_>, tasks: &[ModelTask]) -> Result<Vec<Adapter>> {
+    let table = root.section_or_empty("adapters")?;
+    let config: AdapterConfig = table.read()?;
+    if config.lora_rank == 0 && config.bottleneck == 0 {
+        return match config.per_task {
+            true => Err(table
+                .error_at("per_task", "there are no adapters: set `lora_rank` or `bottleneck`")
+                .into()),
+            false => Ok(Vec::new()),
+        };
+    }
+    let adapter = |task: Option<String>| Adapter { task, config: config.clone() };
+    Ok(match config.per_task {
+        true => tasks.iter().map(|task| adapter(Some(task.settings.name.clone()))).collect(),
+        false => vec![adapter(None)],
+    })
+}
+
+fn check_places(
+    table: &Table<'_>,
+    settings: &TaskSettings,
+    needs_labels: bool,
+    data: &[DataConfig],
+) -> Result<()> {
     let places = settings.label.places();
     if places.is_empty() {
         return Err(table.error_at("label", "an empty list: name at least one `data set.column`").into());
     }
     for (index, &(set, column)) in places.iter().enumerate() {
-        let Some(column) = column else {
-            let message = format!("`{set}` names no column: write `data set.column`");
-            return Err(table.error_at("label", message).into());
+        let message = match (column, needs_labels) {
+            (None, true) => Some(format!("`{set}` names no column: write `data set.column`")),
+            (Some(column), false) => {
+                Some(format!("`{set}.{column}`: this task reads no labels: name the data set alone, `{set}`"))
+            }
+            _ => DataConfig::named(data, set).err().map(|error| match column {
+                Some(column) => format!("`{set}.{column}`: {error}"),
+                None => error.to_string(),
+            }),
         };
-        if let Err(error) = DataConfig::named(data, set) {
-            return Err(table.error_at("label", format!("`{set}.{column}`: {error}")).into());
+        if let Some(message) = message {
+            return Err(table.error_at("label", message).into());
         }
         if places[..index].iter().any(|(other, _)| *other == set) {
             let message = format!("names data set `{set}` twice: a task reads one column of each data set");
@@ -145,7 +195,7 @@ fn check_places(table: &Table<'_>, settings: &TaskSettings, data: &[DataConfig])
 
 /// Refuses a data set that no task reads: its texts would fill batches from which nothing is learnt.
 fn check_read(root: &Table<'_>, data: &[DataConfig], tasks: &[ModelTask]) -> Result<()> {
-    let is_read = |set: &DataConfig| tasks.iter().any(|task| task.settings.label.column(&set.name).is_some());
+    let is_read = |set: &DataConfig| tasks.iter().any(|task| task.settings.label.names(&set.name));
     for (set, table) in data.iter().zip(root.sections("data")?) {
         if !is_read(set) {
             let name = &set.name;
@@ -186,6 +236,35 @@ mod tests {
         for name in ["", "a.b"] {
             let message = refusal(name, "'r.m'");
             assert!(message.starts_with("train.toml:1:18: a data set's name must not be empty"), "{message}");
+        }
+    }
+
+    #[test]
+    fn adapters_are_shared_or_one_a_task() {
+        let adapters = |section: &str| {
+            let text = format!(
+                "data = [{{ name = 's', train = 'x' }}]\n[adapters]\n{section}\n\
+                 [[tasks]]\nname = 'a'\ntype = 'classification'\nlabel = 's.m'\n\
+                 [[tasks]]\nname = 'b'\ntype = 'classification'\nlabel = 's.n'\n"
+            );
+            let config = Config::read(&Document::parse("train.toml", &text).unwrap());
+            let tasks =
+                |config: Config| config.model.adapters.into_iter().map(|a| a.task).collect::<Vec<_>>();
+            config.map(tasks).map_err(|error| error.to_string())
+        };
+        assert_eq!(adapters(""), Ok(vec![]));
+        assert_eq!(adapters("lora_rank = 8"), Ok(vec![None]));
+        let both = vec![Some("a".into()), Some("b".into())];
+        assert_eq!(adapters("bottleneck = 4\nper_task = true"), Ok(both));
+        for (section, message) in [
+            ("per_task = true", "train.toml:3:12: there are no adapters: set `lora_rank` or `bottleneck`"),
+            ("lora_rank = -1", "train.toml:3:13: `lora_rank` in [adapters]: expected integer from 0 to 1024"),
+            ("lora_alpha = 0", "train.toml:3:14: `lora_alpha` in [adapters]: expected number from 0.001"),
+            ("lora_dropout = 1", "train.toml:3:16: `lora_dropout` in [adapters]: expected number from 0"),
+            ("rank = 8", "train.toml:3:1: unknown key `rank` in [adapters]"),
+        ] {
+            let found = adapters(section).unwrap_err();
+            assert!(found.starts_with(message), "{found}");
         }
     }
 

@@ -10,6 +10,12 @@ pub enum Error {
     /// Reading or tokenizing data.
     #[error(transparent)]
     Data(#[from] polytask_data::Error),
+    /// A pretrained encoder's folder.
+    #[error(transparent)]
+    Encoder(#[from] polytask_encoder::Error),
+    /// Where a pretrained encoder lies, or fetching it.
+    #[error(transparent)]
+    Hub(#[from] polytask_hub::Error),
     /// The model, its tasks or its folder.
     #[error(transparent)]
     Model(#[from] polytask_model::Error),
@@ -38,6 +44,25 @@ pub enum Error {
         /// What it said.
         source: anyhow::Error,
     },
+    /// Adapters beside an encoder that is trained from scratch.
+    #[error(
+        "[adapters] freezes the encoder's own weights, but these have learnt nothing yet: take a `type = \"pretrained\"` \
+         encoder, or leave [adapters] out"
+    )]
+    NothingToAdapt,
+    /// A task to be added whose name is taken.
+    #[error("the model has a task `{name}` already: give the new one another name, such as `{suggestion}`")]
+    TaskExists {
+        /// The name.
+        name: String,
+        /// One that is free.
+        suggestion: String,
+    },
+    /// A model whose weights cannot be trained beside.
+    #[error(
+        "no task can be added to a model of 8-bit integers: add it to the one that it was quantized from"
+    )]
+    Quantized,
     /// A loss that is no number any more.
     #[error(
         "the loss of task `{task}` is {loss} in batch {batch} of epoch {epoch} (step {step}); training stopped, the last \

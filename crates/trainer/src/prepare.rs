@@ -1,12 +1,16 @@
 //! From a configuration to data that is ready and tasks that are fitted.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use polytask_data::{BatchLimits, DataConfig, DataSet, Label, Row, Sampler, Step, Tokenizer, plan_epoch};
-use polytask_model::{Example, Model, ModelTask, prepare as prepare_rows};
+use polytask_hub::Progress as Download;
+use polytask_model::{Example, Model, ModelFolder, ModelTask, prepare as prepare_rows};
 use polytask_task::Text;
+use polytask_tensor::Tensor;
 
-use crate::{Config, Error, Optimizer, Result, TrainerSettings};
+use crate::starting_model::start_from;
+use crate::{Config, Error, FineTuning, Optimizer, Result, TrainerSettings};
 
 /// A training run, ready to start.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub struct Prepared {
     pub optimizer: Box<dyn Optimizer>,
     /// `[trainer]`.
     pub settings: TrainerSettings,
+    /// `[fine_tuning]`.
+    pub fine_tuning: FineTuning,
 }
 
 impl Prepared {
@@ -47,13 +53,14 @@ pub struct PreparedSet {
     pub dev: Vec<Example>,
 }
 
-/// Reads all data (relative paths start at `base`) and prepares it.
+/// Reads all data (relative paths start at `base`) and prepares it. `download` hears of a pretrained encoder that comes from
+/// elsewhere.
 ///
 /// # Errors
 /// A file, a label or a task that cannot be used, with its place.
-pub fn prepare(config: Config, base: &Path) -> Result<Prepared> {
+pub fn prepare(config: Config, base: &Path, download: &mut dyn Download) -> Result<Prepared> {
     let sets = read_data(&config, base)?;
-    prepare_data(config, &sets, base)
+    prepare_data(config, &sets, base, download)
 }
 
 /// Reads all data sets with the label columns of the tasks; relative paths start at `base`.
@@ -70,18 +77,49 @@ pub fn read_data(config: &Config, base: &Path) -> Result<Vec<DataSet>> {
 ///
 /// # Errors
 /// A label or a task that cannot be used, with its place.
-pub fn prepare_data(mut config: Config, sets: &[DataSet], base: &Path) -> Result<Prepared> {
+pub fn prepare_data(
+    mut config: Config,
+    sets: &[DataSet],
+    base: &Path,
+    download: &mut dyn Download,
+) -> Result<Prepared> {
     config.model.tasks.iter_mut().try_for_each(|task| fit_task(task, sets))?;
-    let rows = sets.iter().flat_map(|set| &set.train);
-    let tokenizer = Tokenizer::new(&config.tokenizer, base, rows.flat_map(Row::word_texts))?;
+    let (tokenizer, weights) = tokenizer_and_weights(&mut config, sets, base, download)?;
+    if weights.is_empty() && !config.model.adapters.is_empty() {
+        return Err(Error::NothingToAdapt);
+    }
     let ready = |set: &DataSet| -> Result<PreparedSet> {
         let examples = |rows: &[Row]| prepare_rows(&config.model, &tokenizer, &set.name, rows);
         Ok(PreparedSet { name: set.name.clone(), train: examples(&set.train)?, dev: examples(&set.dev)? })
     };
     let prepared = sets.iter().map(ready).collect::<Result<Vec<_>>>()?;
-    let model = Model::new(config.model, tokenizer, config.trainer.seed)?;
-    let Config { sampler, optimizer, trainer: settings, .. } = config;
-    Ok(Prepared { model, sets: prepared, sampler, optimizer, settings })
+    let mut model = Model::starting_from(config.model, tokenizer, &weights, config.trainer.seed)?;
+    let Config { sampler, optimizer, trainer: settings, fine_tuning, .. } = config;
+    fine_tuning.set_trained(model.parameters_mut(), 0);
+    Ok(Prepared { model, sets: prepared, sampler, optimizer, settings, fine_tuning })
+}
+
+/// What a pretrained encoder brings, its parameters by their names; or a tokenizer of the data's own words.
+fn tokenizer_and_weights(
+    config: &mut Config,
+    sets: &[DataSet],
+    base: &Path,
+    download: &mut dyn Download,
+) -> Result<(Tokenizer, BTreeMap<String, Tensor>)> {
+    let encoder = &mut config.model.encoder;
+    let Some(source) = encoder.source() else {
+        let words = sets.iter().flat_map(|set| &set.train).flat_map(Row::word_texts);
+        return Ok((Tokenizer::new(&config.tokenizer, base, words)?, BTreeMap::new()));
+    };
+    let folder = polytask_hub::locate(source, base, download)?;
+    let model = ModelFolder::new(&folder);
+    if model.model().exists() {
+        return start_from(encoder, &model);
+    }
+    let weights = encoder.load(&folder)?;
+    let max_tokens = config.tokenizer.max_tokens.min(encoder.max_tokens().unwrap_or(usize::MAX));
+    let tokenizer = Tokenizer::from_pretrained(&folder, max_tokens)?;
+    Ok((tokenizer, weights.into_iter().map(|(name, values)| (format!("encoder.{name}"), values)).collect()))
 }
 
 /// Lets a task learn from the training labels what it must know, such as its classes.

@@ -57,8 +57,10 @@ impl Trainer {
     pub fn new(prepared: Prepared, configuration: String) -> Result<Self> {
         let (fingerprint, planned) = (fingerprint(&prepared)?, planned(&prepared)?);
         let parameters = prepared.model.parameters();
-        let optimizer_state = OptimizerState::new(prepared.optimizer.as_ref(), parameters);
-        let average = (prepared.settings.weight_averaging > 0.0).then(|| parameters.clone());
+        let factors = prepared.fine_tuning.learning_rate_factors(parameters);
+        let optimizer_state =
+            OptimizerState::new(prepared.optimizer.as_ref(), parameters).with_learning_rate_factors(factors);
+        let average = (prepared.settings.weight_averaging > 0.0).then(|| all_trained(parameters));
         let tasks: Vec<String> = prepared.model.config().task_names().map(str::to_string).collect();
         let totals = Totals::new(tasks.len());
         let progress = Progress { current: totals.clone(), total: totals, ..Progress::default() };
@@ -110,6 +112,8 @@ impl Trainer {
             if self.out_of_patience() {
                 return Ok(Ending::StoppedEarly);
             }
+            let Prepared { model, fine_tuning, .. } = &mut self.prepared;
+            fine_tuning.set_trained(model.parameters_mut(), self.progress.epoch);
             let plan = self.prepared.plan(self.progress.epoch)?;
             if !self.finish_epoch(&plan, observer)? {
                 checkpoint::write(self, &folder.checkpoint())?;
@@ -267,6 +271,14 @@ impl Trainer {
         let (batches, epochs) = (self.planned.batches, self.prepared.settings.epochs);
         StepProgress { progress: &self.progress, tasks: &self.tasks, batches, epochs }
     }
+}
+
+/// The same values with nothing frozen: what is frozen now may be trained later.
+fn all_trained(parameters: &Parameters) -> Parameters {
+    let mut all = parameters.clone();
+    let ids: Vec<ParameterId> = all.iter().map(|(id, _)| id).collect();
+    ids.into_iter().for_each(|id| all.set_trained(id, true));
+    all
 }
 
 /// Epochs differ in their batches where the limit of pieces cuts them.

@@ -66,7 +66,8 @@ fn the_chain_never_predicts_a_broken_sequence_and_softmax_is_repaired() {
     let logits = Tensor::new(vec![0.0, 0.0, 0.0, 0.1, 5.0, 0.0, 0.0, 5.0, 0.0, 0.0], &[2, 5]).unwrap();
     let zeros = [Tensor::zeros(&[5, 5]), Tensor::zeros(&[5]), Tensor::zeros(&[5])];
     let own: Vec<&Tensor> = zeros.iter().collect();
-    let output = TaskOutput { logits: &logits, texts: &Offsets::from_lengths([2]), parameters: &own };
+    let output =
+        TaskOutput { logits: &logits, texts: &Offsets::from_lengths([2]), parameters: &own, pieces: &[] };
 
     let softmax =
         fitted(&rows, Decoder::Softmax).unwrap().decode(TaskOutput { parameters: &[], ..output }).unwrap();

@@ -55,9 +55,13 @@ fn parameters(prepared: &Prepared) -> Finding {
     let share = 100.0 * encoder as f64 / parameters.count().max(1) as f64;
     let vocabulary = prepared.model.tokenizer().vocabulary_size();
     let count = HumanCount(parameters.count() as u64);
+    let frozen = match parameters.count() - parameters.trained_count() {
+        0 => String::new(),
+        frozen => format!(", {} of them frozen at first", HumanCount(frozen as u64)),
+    };
     Finding::good(
         "parameters",
-        format!("{count}, {share:.1} % of them the encoder's; {vocabulary} pieces to read"),
+        format!("{count}, {share:.1} % of them the encoder's{frozen}; {vocabulary} pieces to read"),
     )
 }
 

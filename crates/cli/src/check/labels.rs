@@ -21,6 +21,9 @@ pub(super) fn check(task: &ModelTask, sets: &[DataSet]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let (mut trained_on, mut odd, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for set in sets {
+        if !task.task.level().needs_labels() && task.settings.label.names(&set.name) {
+            findings.push(texts(&subject, set));
+        }
         let Some(column) = task.settings.label.column(&set.name) else { continue };
         let (train, dev) = (Labels::of(task, &set.train, column), Labels::of(task, &set.dev, column));
         findings.push(amounts(&subject, set, &train, &dev));
@@ -67,6 +70,12 @@ impl Labels {
     fn len(&self) -> usize {
         self.targets.len() + self.refused.len()
     }
+}
+
+/// Of a task that reads no labels.
+fn texts(subject: &str, set: &DataSet) -> Finding {
+    let (train, dev) = (set.train.len(), set.dev.len());
+    Finding::good(subject, format!("{train} texts to train on, {dev} to measure on, in data {}", set.name))
 }
 
 fn amounts(subject: &str, set: &DataSet, train: &Labels, dev: &Labels) -> Finding {

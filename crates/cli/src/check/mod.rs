@@ -14,6 +14,7 @@ use polytask_trainer::{Config, Error, fit_task, prepare_data};
 use serde::Serialize;
 
 use crate::configuration::Configuration;
+use crate::download::DownloadBar;
 
 /// How many places of a finding are named.
 const PLACES: usize = 3;
@@ -84,7 +85,8 @@ pub(crate) fn check(configuration: &Configuration) -> Result<Vec<Finding>> {
         });
     }
     if findings.iter().all(|finding| finding.level != Level::Failure) {
-        let prepared = prepare_data(configuration.config()?, &sets, &configuration.base);
+        let prepared =
+            prepare_data(configuration.config()?, &sets, &configuration.base, &mut DownloadBar::default());
         let costs = prepared.and_then(|prepared| cost::check(&prepared));
         findings.extend(costs.unwrap_or_else(|error| vec![Finding::failure("training", error)]));
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use indicatif::{HumanBytes, HumanCount};
-use polytask_model::{Model, ModelFolder};
+use polytask_model::{Adapter, Model, ModelFolder};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -41,6 +41,8 @@ struct Description {
     /// The version that wrote the model.
     polytask: Value,
     encoder: Value,
+    /// One set for all tasks, or for the task that it names.
+    adapters: Vec<Adapter>,
     task_attention: Value,
     /// In which numbers products are computed.
     precision: Value,
@@ -85,6 +87,7 @@ fn describe(folder: &Path) -> Result<Description> {
         format_version: take("format_version"),
         polytask: take("polytask"),
         encoder: take("encoder"),
+        adapters: model.config().adapters.clone(),
         task_attention: take("task_attention"),
         vocabulary: model.tokenizer().vocabulary_size(),
         max_tokens: model.tokenizer().max_tokens(),
@@ -128,10 +131,13 @@ impl Description {
             row("folder", self.folder.display().to_string()),
             row("format", format!("{}, written by polytask {}", self.format_version, plain(&self.polytask))),
             row("encoder", keys(&self.encoder)),
+        ];
+        rows.extend(self.adapters.iter().map(|adapter| row("adapters", adapter_line(adapter))));
+        rows.extend([
             row("task attention", keys(&self.task_attention)),
             row("precision", plain(&self.precision).to_string()),
             row("vocabulary", format!("{} pieces, at most {} a text", self.vocabulary, self.max_tokens)),
-        ];
+        ]);
         rows.extend(self.tasks.iter().map(|task| row(&format!("task {}", task.name), task.line())));
         rows.push(row("parameters", HumanCount(self.parameters as u64).to_string()));
         let parts = self
@@ -154,6 +160,15 @@ impl TaskDescription {
         let metric = metric.map(|(metric, value)| format!(", {metric} {value:.4}")).unwrap_or_default();
         format!("{}{labels}{metric}", plain(&self.r#type))
     }
+}
+
+/// `of task mood: LoRA of rank 8`
+fn adapter_line(adapter: &Adapter) -> String {
+    let of = adapter.task.as_ref().map_or_else(|| "shared".to_owned(), |task| format!("of task {task}"));
+    let kinds =
+        [("LoRA of rank", adapter.config.lora_rank), ("bottlenecks of width", adapter.config.bottleneck)];
+    let kinds = kinds.into_iter().filter(|(_, size)| *size > 0).map(|(kind, size)| format!("{kind} {size}"));
+    format!("{of}: {}", kinds.collect::<Vec<_>>().join(", "))
 }
 
 /// `transformer, width 128, layers 2`

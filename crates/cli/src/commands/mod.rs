@@ -1,10 +1,13 @@
 //! The verbs: each parses its arguments, calls a plain function and prints what it returns.
 
+mod add_task;
 mod check;
 mod eval;
 mod info;
 mod init;
+mod merge;
 mod predict;
+mod pretrain;
 mod quantize;
 mod tasks;
 mod train;
@@ -24,6 +27,9 @@ pub(crate) enum Verb {
     Init(init::Init),
     Check(check::Check),
     Train(train::Train),
+    AddTask(add_task::AddTask),
+    Merge(merge::Merge),
+    Pretrain(pretrain::Pretrain),
     Eval(eval::Eval),
     Predict(predict::Predict),
     Quantize(quantize::Quantize),
@@ -38,6 +44,9 @@ impl Verb {
             Verb::Init(init) => init.run(),
             Verb::Check(check) => check.run(),
             Verb::Train(train) => train.run(),
+            Verb::AddTask(add_task) => add_task.run(),
+            Verb::Merge(merge) => merge.run(),
+            Verb::Pretrain(pretrain) => pretrain.run(),
             Verb::Eval(eval) => eval.run(),
             Verb::Predict(predict) => predict.run(),
             Verb::Quantize(quantize) => quantize.run(),

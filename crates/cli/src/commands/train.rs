@@ -9,11 +9,13 @@ use polytask_trainer::{Ending, Error, Totals, Trainer, prepare, with_absolute_pa
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::configuration::ConfigurationArguments;
+use crate::configuration::{Configuration, ConfigurationArguments};
 use crate::console::{print, print_json, say};
+use crate::download::DownloadBar;
 use crate::interrupt;
 use crate::progress::ProgressLine;
 use crate::resident::peak_resident_bytes;
+use crate::trained::what_is_trained;
 
 /// Trains a model.
 ///
@@ -22,7 +24,7 @@ use crate::resident::peak_resident_bytes;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Train {
     #[command(flatten)]
-    configuration: ConfigurationArguments,
+    pub(super) configuration: ConfigurationArguments,
     /// The folder for the model; made if it does not exist.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -43,6 +45,7 @@ struct Outcome {
     totals: Totals,
     steps: u64,
     parameters: usize,
+    trained_parameters: usize,
     /// The reports of the model that was kept.
     evaluation: Evaluation,
 }
@@ -59,13 +62,20 @@ struct Summary {
     padding: f64,
     peak_rss_mb: Option<f64>,
     parameters: usize,
+    /// Those that are not frozen.
+    trained_parameters: usize,
     /// The main metric of each task.
     dev: Map<String, Value>,
 }
 
 impl Train {
     pub(crate) fn run(&self) -> Result<ExitCode> {
-        let outcome = self.train()?;
+        self.run_on(&self.configuration.read()?)
+    }
+
+    /// Trains by a configuration, and prints the reports.
+    pub(super) fn run_on(&self, configuration: &Configuration) -> Result<ExitCode> {
+        let outcome = self.train(configuration)?;
         let folder = self.out.display();
         if outcome.ending == Ending::Interrupted {
             say(format_args!("interrupted; the same command with --resume goes on from {folder}"));
@@ -85,19 +95,19 @@ impl Train {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn train(&self) -> Result<Outcome> {
-        let configuration = self.configuration.read()?;
+    fn train(&self, configuration: &Configuration) -> Result<Outcome> {
         let config = configuration.config()?;
         let folder = ModelFolder::new(&self.out);
         self.check_use(&folder)?;
         start_threads(self.threads.unwrap_or(config.trainer.threads))?;
         let text = with_absolute_paths(&configuration.document, &configuration.base)?;
-        let prepared = prepare(config, &configuration.base)?;
+        let prepared = prepare(config, &configuration.base, &mut DownloadBar::default())?;
         let mut trainer = match self.resume {
             true => Trainer::resume(prepared, text, &folder)?,
             false => Trainer::new(prepared, text)?,
         };
         self.claim()?;
+        say(what_is_trained(trainer.model()));
         interrupt::catch()?;
         let mut progress = ProgressLine::new();
         let ending = trainer.run(&folder, &mut progress);
@@ -107,6 +117,7 @@ impl Train {
             totals: trainer.progress().total.clone(),
             steps: trainer.progress().step,
             parameters: trainer.model().parameters().count(),
+            trained_parameters: trainer.model().parameters().trained_count(),
             evaluation: folder.evaluation()?.unwrap_or_default(),
         })
     }
@@ -132,7 +143,7 @@ impl Train {
 }
 
 /// A program that calls `run` may have started its threads already; the result does not depend on their number.
-fn start_threads(threads: usize) -> Result<()> {
+pub(super) fn start_threads(threads: usize) -> Result<()> {
     match rayon::ThreadPoolBuilder::new().num_threads(threads).build_global() {
         // Of the reasons, only that of the system has a cause.
         Err(error) if error.source().is_some() => Err(error)
@@ -153,6 +164,7 @@ impl Outcome {
             padding: self.totals.padding(),
             peak_rss_mb: peak_resident_bytes().map(|bytes| bytes as f64 / 1e6),
             parameters: self.parameters,
+            trained_parameters: self.trained_parameters,
             dev: self.evaluation.iter().map(|(task, report)| (task.clone(), value(report))).collect(),
         }
     }

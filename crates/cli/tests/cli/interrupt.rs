@@ -6,12 +6,14 @@ use std::process::{Command, Stdio};
 
 use crate::{json, polytask, project};
 
-/// Trains until the first line on standard error, then presses Ctrl-C; gives the exit code and all further lines.
+/// Trains until the line of the first epoch on standard error, then presses Ctrl-C; gives the exit code and all further lines.
 fn interrupted(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let mut child = polytask(folder, arguments).stderr(Stdio::piped()).spawn().unwrap();
     let mut errors = BufReader::new(child.stderr.take().unwrap());
     let mut rest = String::new();
-    errors.read_line(&mut rest).unwrap();
+    while !rest.lines().last().is_some_and(|line| line.starts_with("epoch ")) {
+        assert!(errors.read_line(&mut rest).unwrap() > 0, "{rest}");
+    }
     let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
     errors.read_to_string(&mut rest).unwrap();

@@ -1,9 +1,11 @@
 //! The built program, verb by verb: outputs, exit codes, messages.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod adapters;
 mod errors;
 #[cfg(unix)]
 mod interrupt;
+mod pretrain;
 mod verbs;
 
 use std::path::Path;

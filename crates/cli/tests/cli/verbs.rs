@@ -107,10 +107,11 @@ fn train_reports_on_both_outputs() {
     assert!(stdout.starts_with("intent\n") && stdout.contains("\nentities\n"), "{stdout}");
     assert!(stdout.contains("accuracy") && stdout.ends_with("model: deep/model\n"), "{stdout}");
     let lines: Vec<_> = stderr.lines().collect();
-    assert_eq!(lines.len(), 2, "{stderr}");
-    assert!(lines[0].starts_with("epoch 1/2  ") && lines[0].ends_with(" *"), "{stderr}");
+    assert_eq!(lines.len(), 3, "{stderr}");
+    assert!(lines[0].starts_with("training all ") && lines[0].ends_with(" parameters"), "{stderr}");
+    assert!(lines[1].starts_with("epoch 1/2  ") && lines[1].ends_with(" *"), "{stderr}");
     for part in ["loss intent ", " entities ", "dev intent accuracy ", "entities entity F1 ", "mean "] {
-        assert!(lines[1].contains(part), "{part}: {stderr}");
+        assert!(lines[2].contains(part), "{part}: {stderr}");
     }
 }
 
@@ -123,7 +124,8 @@ fn train_json_is_one_object() {
     assert_eq!(stdout.lines().count(), 1, "{stdout}");
     let summary = json(&stdout);
     let keys: Vec<_> = summary.as_object().unwrap().keys().map(String::as_str).collect();
-    let expected = "seconds steps tokens_per_s examples_per_s padding peak_rss_mb parameters dev";
+    let expected =
+        "seconds steps tokens_per_s examples_per_s padding peak_rss_mb parameters trained_parameters dev";
     assert_eq!(keys.join(" "), expected);
     assert_eq!(summary["steps"], 5);
     assert!(summary["parameters"].as_u64().unwrap() > 1000);
@@ -282,8 +284,16 @@ fn tasks_lists_and_documents() {
     let names: Vec<_> =
         stdout.lines().map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect();
     assert_eq!(
-        names[..5],
-        ["task classification", "task ner", "task sentiment", "encoder transformer", "optimizer adamw"]
+        names[..7],
+        [
+            "task classification",
+            "task masked_language_model",
+            "task ner",
+            "task sentiment",
+            "encoder pretrained",
+            "encoder transformer",
+            "optimizer adamw"
+        ]
     );
     let (stdout, _) = run(folder.path(), &["tasks", "ner"], 0);
     for part in

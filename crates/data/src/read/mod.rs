@@ -3,6 +3,7 @@
 mod conll;
 mod delimited;
 mod json_lines;
+mod plain_text;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +41,7 @@ pub(crate) fn read_file(path: &Path, config: &DataConfig, columns: &[String]) ->
         Format::Csv => delimited::read(&content, ',', true, config, &wanted, &mut rows)?,
         Format::Tsv => delimited::read(&content, '\t', false, config, &wanted, &mut rows)?,
         Format::Conll => conll::read(&content, config, &wanted, &mut rows)?,
+        Format::Text => plain_text::read(&content, &wanted.words, &mut rows),
     }
     rows.finish()
 }

@@ -117,6 +117,21 @@ mod what_a_file_may_hold {
     }
 
     #[test]
+    fn plain_text_has_one_text_a_line() {
+        let content = "\u{feff}A first text.\r\n\n  \nand\ta  second\n...\n";
+        let rows = read("x.txt", content, &["label"]).unwrap();
+        assert_eq!(
+            rows.iter().map(|row| row.text.as_str()).collect::<Vec<_>>(),
+            ["A first text.", "and\ta  second", "..."]
+        );
+        assert_eq!(rows[1].place.line, 4);
+        let few =
+            |config: &mut DataConfig| (config.max_rows, config.tokens) = (Some(2), Some("words".into()));
+        let rows = read_with("x.txt", content, &[], few).unwrap();
+        assert_eq!((rows.len(), words(&rows[0])), (2, vec!["A", "first", "text."]));
+    }
+
+    #[test]
     fn conll_blocks_end_at_blank_lines() {
         let content = "-DOCSTART- O\n\nEU\tB-org\n\tO\n\t\nsays B-x\n\n \nyes\tO";
         let rows = read("x.conll", content, &["tags"]).unwrap();
@@ -222,8 +237,8 @@ mod ways_to_break_a_file {
     #[test]
     fn unknown_ending() {
         assert_eq!(
-            fault("x.txt", "a", &[]),
-            "x.txt: the ending tells no format (known: .jsonl .ndjson .json-lines .csv .tsv .conll .iob .bio); \
+            fault("x.md", "a", &[]),
+            "x.md: the ending tells no format (known: .jsonl .ndjson .json-lines .csv .tsv .conll .iob .bio .txt); \
              set `format` in [[data]]"
         );
     }

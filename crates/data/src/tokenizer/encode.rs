@@ -14,7 +14,8 @@ use crate::{Result, Row};
 pub struct Encoded {
     /// The token of each piece, `[pieces]`.
     pub ids: Vec<u32>,
-    /// `[words + 1]`: the pieces of word `w` are `ids[piece_offsets[w]..piece_offsets[w + 1]]`, one at least.
+    /// `[words + 1]`: the pieces of word `w` are `ids[piece_offsets[w]..piece_offsets[w + 1]]`. Before the first and behind
+    /// the last word lie the special pieces, where the tokenizer adds any.
     pub piece_offsets: Vec<u32>,
     /// The word-shape features of each word, `[words, 4]`; see [`word_shapes`].
     pub shapes: Vec<[u32; SHAPE_FEATURES]>,
@@ -35,7 +36,8 @@ impl Encoded {
 }
 
 impl Tokenizer {
-    /// Encodes the words of a text, each alone. A word of no known piece becomes the unknown token.
+    /// Encodes the words of a text, each alone or all in one. A word alone has one piece at least: of no known piece, it
+    /// becomes the unknown token. Within a whole text one that the tokenizer drops, such as a control character, has none.
     ///
     /// A text with more pieces than `max_tokens` ends with its last word that fits; a first word that is
     /// too long itself loses its end.
@@ -43,6 +45,13 @@ impl Tokenizer {
     /// # Errors
     /// The tokenizer cannot handle a word.
     pub fn encode(&self, text: &str, words: &[Range<usize>]) -> Result<Encoded> {
+        match self.whole_texts {
+            true => self.encode_whole(text, words),
+            false => self.encode_words(text, words),
+        }
+    }
+
+    fn encode_words(&self, text: &str, words: &[Range<usize>]) -> Result<Encoded> {
         let mut ids = Vec::with_capacity(2 * words.len());
         let mut piece_offsets = Vec::with_capacity(words.len() + 1);
         let mut shapes = Vec::with_capacity(words.len());
@@ -82,7 +91,7 @@ impl Tokenizer {
         let encoding = self.inner.encode_fast(word, false).map_err(|error| fault("tokenizer", error))?;
         let pieces = match encoding.get_ids() {
             [] => vec![self.unknown_id],
-            pieces => pieces.to_vec(),
+            pieces => pieces[..pieces.len().min(self.max_tokens)].to_vec(),
         };
         Ok(Word { pieces, shapes: word_shapes(word) })
     }

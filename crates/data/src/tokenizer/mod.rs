@@ -3,7 +3,9 @@
 mod config;
 mod encode;
 mod known;
+mod pretrained;
 mod train;
+mod whole;
 
 use std::fmt;
 use std::path::Path;
@@ -14,11 +16,13 @@ use tokenizers::{PostProcessor, TruncationParams};
 
 pub use config::{TokenizerConfig, TokenizerModel};
 pub use encode::Encoded;
+pub use whole::Piece;
 
 use crate::{Error, Result};
 use known::KnownWords;
 
-/// Cuts words into pieces of a vocabulary, each word alone, so that every piece belongs to one word.
+/// Cuts words into pieces of a vocabulary: each word alone, so that every piece belongs to one word, or, as pretrained
+/// encoders expect it, [a whole text](Tokenizer::for_whole_texts) with its special pieces.
 ///
 /// It is kept as a `tokenizer.json` of the `tokenizers` library; `truncation.max_length` there is
 /// the most tokens of a text.
@@ -28,6 +32,7 @@ pub struct Tokenizer {
     vocabulary_size: usize,
     unknown_id: u32,
     max_tokens: usize,
+    whole_texts: bool,
     known: Arc<KnownWords>,
 }
 
@@ -85,7 +90,11 @@ impl Tokenizer {
     /// # Errors
     /// The tokenizer cannot be written as JSON.
     pub fn to_json(&self) -> Result<String> {
-        self.inner.to_string(true).map_err(|error| fault("tokenizer.json", error))
+        let failed = |error: tokenizers::Error| fault("tokenizer.json", error);
+        let mut inner = self.inner.clone();
+        let truncation = TruncationParams { max_length: self.max_tokens, ..TruncationParams::default() };
+        inner.with_truncation(Some(truncation)).map_err(failed)?;
+        inner.to_string(true).map_err(failed)
     }
 
     /// Number of token ids: one more than the greatest.
@@ -96,6 +105,11 @@ impl Tokenizer {
     /// The token of what the vocabulary cannot spell.
     pub fn unknown_id(&self) -> u32 {
         self.unknown_id
+    }
+
+    /// The token that stands for a hidden one, where the vocabulary has it: `[MASK]` or `<mask>`.
+    pub fn mask_id(&self) -> Option<u32> {
+        ["[MASK]", "<mask>"].into_iter().find_map(|token| self.inner.token_to_id(token))
     }
 
     /// The most tokens of a text; what follows is cut off.
@@ -125,14 +139,14 @@ impl Tokenizer {
                 format!("`max_tokens` must be greater than {added}, found {max_length}"),
             ));
         }
-        let truncation = TruncationParams { max_length, ..TruncationParams::default() };
-        inner.with_truncation(Some(truncation)).map_err(|error| fault(origin, error))?;
+        // Texts are cut between words, which the library does not know.
+        inner.with_truncation(None).map_err(|error| fault(origin, error))?;
         inner.with_padding(None);
         let unknown_id = unknown_id(&inner)
             .ok_or_else(|| fault(origin, "no unknown token: the vocabulary needs `[UNK]` or `<unk>`"))?;
         let vocabulary_size = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
-        let known = Arc::default();
-        Ok(Tokenizer { inner, vocabulary_size, unknown_id, max_tokens: max_length, known })
+        let (whole_texts, known) = Default::default();
+        Ok(Tokenizer { inner, vocabulary_size, unknown_id, max_tokens: max_length, whole_texts, known })
     }
 }
 
@@ -161,3 +175,6 @@ fn fault(origin: &str, message: impl ToString) -> Error {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod pretrained_tests;

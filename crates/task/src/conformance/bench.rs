@@ -1,14 +1,18 @@
 use polytask_data::{Place, Row};
 use polytask_tensor::initialize::Initializer;
 use polytask_tensor::testing::sample;
-use polytask_tensor::{Ids, Offsets, ParameterBuilder, ParameterId, Parameters, Tensor, ops};
+use polytask_tensor::{Ids, Offsets, ParameterBuilder, ParameterId, Parameters, RandomKey, Tensor, ops};
 
 use super::passed;
-use crate::{Level, Prediction, Target, Task, TaskOutput, Text};
+use crate::{HiddenPiece, Level, Pieces, Prediction, Target, Task, TaskOutput, Text};
 
 /// Width of the random states: enough for a linear head to tell a few texts apart.
 const WIDTH: usize = 12;
 const SEED: u64 = 17;
+/// How many pieces there are: the unknown one, the mask, and what words can be.
+pub(super) const VOCABULARY: usize = 12;
+const UNKNOWN: u32 = 0;
+const MASK: u32 = 1;
 
 /// A fitted task with a head of its own, on texts with random states.
 pub(super) struct Bench {
@@ -25,8 +29,10 @@ pub(super) struct Bench {
 pub(super) struct Example {
     pub(super) row: Row,
     pub(super) target: Option<Target>,
-    /// `[1, width]`, or `[words, width]` at word level.
+    /// `[1, width]`; at word level `[words, width]`, at piece level `[hidden pieces, width]`.
     states: Tensor,
+    /// At piece level what stands at each hidden place.
+    pieces: Vec<u32>,
 }
 
 impl Example {
@@ -41,14 +47,12 @@ impl Bench {
         let rows = rows.iter().chain(&short).cloned().enumerate();
         let examples = rows.map(|(number, row)| example(task.as_ref(), number, row, column)).collect();
 
+        let outputs = if task.level() == Level::Piece { VOCABULARY } else { task.outputs() };
         let mut parameters = Parameters::default();
         let mut builder = ParameterBuilder::random(&mut parameters, SEED);
-        let weight = builder.parameter(
-            "weight",
-            &[WIDTH, task.outputs()],
-            Initializer::xavier_uniform(WIDTH, task.outputs()),
-        );
-        let bias = builder.parameter("bias", &[task.outputs()], Initializer::Constant(0.0));
+        let xavier = Initializer::xavier_uniform(WIDTH, outputs);
+        let weight = builder.parameter("weight", &[WIDTH, outputs], xavier);
+        let bias = builder.parameter("bias", &[outputs], Initializer::Constant(0.0));
         let own = task.parameters(&mut builder.part("task"));
         let (weight, bias, own) = (passed("weight", weight), passed("bias", bias), passed("parameters", own));
         stir(&mut parameters);
@@ -68,8 +72,8 @@ impl Bench {
     pub(super) fn decode(&self, examples: &[&Example]) -> Vec<Prediction> {
         let values = self.values();
         let logits = self.logits(examples, &values);
-        let output =
-            TaskOutput { logits: &logits, texts: &offsets(examples), parameters: &self.own(&values) };
+        let (texts, pieces, parameters) = (&offsets(examples), &pieces(examples), &self.own(&values));
+        let output = TaskOutput { logits: &logits, texts, pieces, parameters };
         passed("decode", self.task.decode(output))
     }
 
@@ -96,7 +100,8 @@ impl Bench {
     fn loss_of(&self, logits: &Tensor, examples: &[&Example], values: &[Tensor]) -> Tensor {
         let targets: Vec<&Target> = examples.iter().filter_map(|example| example.target.as_ref()).collect();
         assert_eq!(targets.len(), examples.len(), "the loss is taken over texts that all have a label");
-        let output = TaskOutput { logits, texts: &offsets(examples), parameters: &self.own(values) };
+        let (texts, pieces, parameters) = (&offsets(examples), &pieces(examples), &self.own(values));
+        let output = TaskOutput { logits, texts, pieces, parameters };
         passed("loss", self.task.loss(output, &targets))
     }
 
@@ -124,17 +129,49 @@ fn offsets(examples: &[&Example]) -> Offsets {
     Offsets::from_lengths(examples.iter().map(|example| example.states.rows_columns().0))
 }
 
+fn pieces(examples: &[&Example]) -> Vec<u32> {
+    examples.iter().flat_map(|example| &example.pieces).copied().collect()
+}
+
 fn example(task: &dyn Task, number: usize, row: Row, column: &str) -> Example {
-    let target = row.labels.get(column).map(|label| {
-        let step = format!("the target of {}", row.place);
-        passed(&step, task.target(label, Text::from(&row)))
-    });
+    let target = match task.level() {
+        Level::Piece => Some(Target::Values(Vec::new())),
+        Level::Text | Level::Word => row.labels.get(column).map(|label| {
+            let step = format!("the target of {}", row.place);
+            passed(&step, task.target(label, Text::from(&row)))
+        }),
+    };
     let words = sample(&[row.words.len(), WIDTH], number as u64);
+    let mut pieces = Vec::new();
     let states = match task.level() {
         Level::Word => words,
         Level::Text => passed("a mean", ops::segment_mean(&words, &Offsets::from_lengths([row.words.len()]))),
+        Level::Piece => {
+            let (ids, hidden) = hidden(task, &row, number);
+            pieces.extend(hidden.iter().map(|hidden| ids[hidden.place]));
+            let places: Vec<u32> = hidden.iter().map(|hidden| hidden.place as u32).collect();
+            passed("the hidden places", ops::gather_rows(&words, &places.into()))
+        }
     };
-    Example { row, target, states }
+    Example { row, target, states, pieces }
+}
+
+/// A text whose words are one piece each, and what the task hides of it by the random numbers of this stream.
+pub(super) fn hidden(task: &dyn Task, row: &Row, stream: usize) -> (Vec<u32>, Vec<HiddenPiece>) {
+    let piece = |word: &str| 2 + word.bytes().map(u32::from).sum::<u32>() % (VOCABULARY as u32 - 2);
+    let ids: Vec<u32> = row.word_texts().map(piece).collect();
+    let words: Vec<_> = (0..ids.len()).map(|place| place..place + 1).collect();
+    let random = RandomKey { seed: SEED, stream: stream as u64 };
+    let hidden = task.hide(Pieces {
+        ids: &ids,
+        words: &words,
+        vocabulary: VOCABULARY,
+        mask: MASK,
+        unknown: UNKNOWN,
+        random,
+        first_block: 0,
+    });
+    (ids, hidden)
 }
 
 /// Moves all parameters off their first values: what begins at zero would hide faults.

@@ -2,9 +2,9 @@ use polytask_data::{Label, Span};
 use polytask_tensor::testing::{assert_close, assert_same_on_threads, check_gradients_within};
 use polytask_tensor::{Error, Tensor};
 
-use super::bench::{Bench, Example};
+use super::bench::{Bench, Example, VOCABULARY, hidden};
 use super::passed;
-use crate::{Level, Prediction, Target};
+use crate::{HiddenPiece, Level, Prediction, Target};
 
 /// Two ways to the same sum of f32 values of a size near 1, in another order.
 const ROUNDING: f32 = 1e-5;
@@ -82,7 +82,7 @@ pub(super) fn predictions_have_the_form_of_targets(bench: &Bench) {
         let expected = match (&example.target, bench.task.level()) {
             (Some(gold), _) => Some(length(gold)),
             (None, Level::Word) => Some(example.row.words.len()),
-            (None, Level::Text) => None,
+            (None, Level::Text | Level::Piece) => None,
         };
         let found = length(&target);
         assert!(
@@ -127,6 +127,17 @@ pub(super) fn threads_change_nothing(bench: &Bench) {
         results.extend(bench.decode(&many).into_iter().map(|prediction| prediction.confidence));
         results
     });
+}
+
+pub(super) fn hidden_pieces_are_of_the_text(bench: &Bench) {
+    for (stream, example) in bench.examples.iter().enumerate() {
+        let (ids, found) = hidden(bench.task.as_ref(), &example.row, stream);
+        assert!(found.is_sorted_by(|a, b| a.place < b.place), "hidden places do not ascend: {found:?}");
+        let exists =
+            |hidden: &HiddenPiece| hidden.place < ids.len() && (hidden.stand_in as usize) < VOCABULARY;
+        assert!(found.iter().all(exists), "of {} pieces and {VOCABULARY} kinds: {found:?}", ids.len());
+        assert_eq!(found, hidden(bench.task.as_ref(), &example.row, stream).1, "the same draw hides others");
+    }
 }
 
 pub(super) fn gold_is_best(bench: &Bench) {

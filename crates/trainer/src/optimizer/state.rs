@@ -1,6 +1,6 @@
 //! One step of an optimizer over all parameters.
 
-use polytask_tensor::{Error, Gradient, ParameterId, Parameters};
+use polytask_tensor::{Error, Gradient, Parameter, ParameterId, Parameters};
 use rayon::prelude::*;
 
 use super::part::Part;
@@ -10,15 +10,29 @@ use crate::Result;
 /// What an optimizer keeps of all parameters: one value for each of a parameter's values and each slot.
 #[derive(Clone, Debug, Default)]
 pub struct OptimizerState {
-    /// `[parameter][slot][value]`, in the order of the store and of [`Optimizer::slots`].
+    /// `[parameter][slot][value]`, in the order of the store and of [`Optimizer::slots`]; no values of a parameter that is
+    /// never trained.
     pub(crate) slots: Vec<Vec<Vec<f32>>>,
+    /// What each parameter's learning rate is multiplied by; 1 beyond the end.
+    learning_rate_factors: Vec<f32>,
 }
 
 impl OptimizerState {
     /// All zero, as before the first step.
     pub fn new(optimizer: &dyn Optimizer, parameters: &Parameters) -> Self {
         let zeros = |length: usize| optimizer.slots().iter().map(|_| vec![0.0; length]).collect();
-        Self { slots: parameters.iter().map(|(_, parameter)| zeros(parameter.tensor().len())).collect() }
+        let slots = parameters.iter().map(|(_, parameter)| zeros(parameter.tensor().len())).collect();
+        Self { slots, learning_rate_factors: Vec::new() }
+    }
+
+    /// The same with a factor on each parameter's learning rate, and with nothing kept where it is 0: what is frozen for
+    /// good.
+    pub(crate) fn with_learning_rate_factors(mut self, factors: Vec<f32>) -> Self {
+        for (slots, _) in self.slots.iter_mut().zip(&factors).filter(|(_, factor)| **factor == 0.0) {
+            slots.iter_mut().for_each(|slot| *slot = Vec::new());
+        }
+        self.learning_rate_factors = factors;
+        self
     }
 
     /// One step for the parameters that have a gradient, ascending, in one pass over memory; weight decay is left out
@@ -37,7 +51,11 @@ impl OptimizerState {
         let is_matrix = |id| parameters.get(id).shape().len() >= 2;
         let updates: Vec<Update> = gradients
             .iter()
-            .map(|&(id, _)| Update { decays: update.decays && is_matrix(id), ..update })
+            .map(|&(id, _)| {
+                let factor = self.learning_rate_factors.get(id.index()).copied().unwrap_or(1.0);
+                let learning_rate = update.learning_rate * factor;
+                Update { decays: update.decays && is_matrix(id), learning_rate, ..update }
+            })
             .collect();
         parameters.update_all(|values| {
             let mut all = values.into_iter().zip(&mut self.slots).enumerate();
@@ -61,11 +79,12 @@ impl OptimizerState {
         gradients: &[(ParameterId, Gradient)],
     ) -> Result<()> {
         let refuse = |message| Err(Error::shape("optimizer", message).into());
-        let state_fits = |(slots, length): (&Vec<Vec<f32>>, usize)| {
-            slots.len() == optimizer.slots().len() && slots.iter().all(|slot| slot.len() == length)
+        let state_fits = |(slots, (_, parameter)): (&Vec<Vec<f32>>, (ParameterId, &Parameter))| {
+            let length = parameter.tensor().len();
+            let fits = |slot: &Vec<f32>| slot.len() == length || slot.is_empty() && !parameter.is_trained();
+            slots.len() == optimizer.slots().len() && slots.iter().all(fits)
         };
-        let mut lengths = parameters.iter().map(|(_, parameter)| parameter.tensor().len());
-        if self.slots.len() != parameters.len() || !self.slots.iter().zip(&mut lengths).all(state_fits) {
+        if self.slots.len() != parameters.len() || !self.slots.iter().zip(parameters.iter()).all(state_fits) {
             return refuse("its state was made for another optimizer or other parameters");
         }
         let gradient_fits = |(id, gradient): &(ParameterId, Gradient)| {
