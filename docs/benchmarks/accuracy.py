@@ -3,6 +3,7 @@
 
     cargo build --release && python3 docs/benchmarks/accuracy.py together alone      # mean ± deviation over seeds
     cargo build --release && python3 docs/benchmarks/accuracy.py ablation
+    cargo build --release && python3 docs/benchmarks/accuracy.py together alone --config examples/pretrained.toml
 
 Needs Python 3.11 and nothing else. Each run is one call of `polytask train … --json`; the tables are printed as Markdown.
 """
@@ -92,18 +93,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="+", choices=["together", "alone", "ablation"])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--config", type=pathlib.Path, default=CONFIG)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as of `polytask train`")
     parser.add_argument("--rows", default="", help="only the rows of the ablation whose name holds this text")
     parser.add_argument("--jobs", type=int, default=1, help="trainings side by side")
     parser.add_argument("--threads", type=int, default=0, help="of each; 0: all cores. The result does not depend on it")
     arguments = parser.parse_args()
-    config = tomllib.loads(CONFIG.read_text(encoding="utf-8"))
+    config = tomllib.loads(arguments.config.read_text(encoding="utf-8"))
     for data in config["data"]:  # the copy lies elsewhere
         for key in {"train", "dev"} & data.keys():
-            data[key] = str((CONFIG.parent / data[key]).resolve())
+            data[key] = str((arguments.config.parent / data[key]).resolve())
     tasks = [task["name"] for task in config["tasks"]]
     pool = ThreadPoolExecutor(arguments.jobs)
     run = lambda config, sets: [
-        pool.submit(train, config, sets, seed, arguments.threads) for seed in range(arguments.seeds)
+        pool.submit(train, config, arguments.set + sets, seed, arguments.threads) for seed in range(arguments.seeds)
     ]
     runs = {}
     if "together" in arguments.what:

@@ -3,6 +3,7 @@
 mod add_task;
 mod check;
 mod eval;
+mod export;
 mod info;
 mod init;
 mod merge;
@@ -33,6 +34,7 @@ pub(crate) enum Verb {
     Eval(eval::Eval),
     Predict(predict::Predict),
     Quantize(quantize::Quantize),
+    Export(export::Export),
     Info(info::Info),
     Tasks(tasks::Tasks),
 }
@@ -50,6 +52,7 @@ impl Verb {
             Verb::Eval(eval) => eval.run(),
             Verb::Predict(predict) => predict.run(),
             Verb::Quantize(quantize) => quantize.run(),
+            Verb::Export(export) => export.run(),
             Verb::Info(info) => info.run(),
             Verb::Tasks(tasks) => tasks.run(),
         }
