@@ -51,8 +51,14 @@ impl Adapter {
 
     /// Whether a parameter, by its full name, is one of its own.
     pub fn owns(&self, parameter: &str) -> bool {
-        let part = parameter.rsplit_once('.').map_or("", |(part, _)| part);
-        KINDS.iter().any(|kind| part.ends_with(&format!(".{}", self.part(kind))))
+        let parts: Vec<&str> = parameter.split('.').collect();
+        let owned = |(place, part): (usize, &&str)| {
+            // Behind the kind stands what the parameter is, or before that the task.
+            let task = (parts.len() == place + 3).then(|| parts[place + 1]);
+            KINDS.contains(part) && parts.len() <= place + 3 && task == self.task.as_deref()
+        };
+        // The first: a task may have the name of a kind.
+        parts.iter().enumerate().find(|(_, part)| KINDS.contains(*part)).is_some_and(owned)
     }
 
     /// Whether a parameter, by its full name, belongs to any adapter.
@@ -82,6 +88,8 @@ mod tests {
         assert_eq!(owned(None), [true, false, false, true, false, false]);
         assert_eq!(owned(Some("mood")), [false, true, true, false, false, false]);
         assert_eq!(owned(Some("topic")), [false; 6]);
+        let odd = "encoder.layers.0.feed_forward.up.lora.lora.a";
+        assert_eq!([None, Some("lora")].map(|task| adapter(task).owns(odd)), [false, true]);
         let any = names.each_ref().map(|name| Adapter::is_part_of_one(name));
         assert_eq!(any, [true, true, true, true, false, false]);
         assert!(!Adapter::is_part_of_one("tasks.lora.head.weight"));

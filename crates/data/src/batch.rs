@@ -12,7 +12,8 @@ pub struct PackedBatch {
     /// `[segments + 1]`: segment `s` is `ids[piece_offsets[s]..piece_offsets[s + 1]]`, the pieces of a word or the special
     /// pieces at one end of a text.
     pub piece_offsets: Vec<u32>,
-    /// `[words]`: the segment of each word, ascending.
+    /// `[words]`: the segment of each word. One without a piece of its own, which the tokenizer joined to the word before it or
+    /// dropped, has the segment before.
     pub word_segments: Vec<u32>,
     /// `[texts + 1]`: the words of text `t` are `word_offsets[t]..word_offsets[t + 1]`.
     pub word_offsets: Vec<u32>,
@@ -35,7 +36,12 @@ impl PackedBatch {
             let before = batch.ids.len() as u32;
             batch.close_segment(before + text.piece_offsets.first().copied().unwrap_or_default());
             let first = batch.piece_offsets.len() as u32 - 1;
-            batch.word_segments.extend(first..first + text.words() as u32);
+            let mut last = (first > 0 && text.piece_offsets.first() > Some(&0)).then(|| first - 1);
+            for (segment, pieces) in (first..).zip(text.piece_offsets.windows(2)) {
+                let own = pieces[0] < pieces[1];
+                last = if own { Some(segment) } else { last };
+                batch.word_segments.push(last.unwrap_or(segment));
+            }
             batch.piece_offsets.extend(text.piece_offsets.iter().skip(1).map(|offset| before + offset));
             batch.ids.extend_from_slice(&text.ids);
             batch.close_segment(batch.ids.len() as u32);
@@ -107,6 +113,14 @@ mod tests {
                 prop_assert_eq!(&batch.shapes[words.clone()], &text.shapes[..]);
                 for (word, &segment) in batch.word_segments[words].iter().enumerate() {
                     let segment = segment as usize;
+                    if text.piece_offsets[word] == text.piece_offsets[word + 1] {
+                        // That of the last word before it that has pieces, or the special one, or its own empty one.
+                        let before = text.piece_offsets[word];
+                        let end = batch.piece_offsets[segment + 1] - pieces.start as u32;
+                        prop_assert_eq!(end, before);
+                        prop_assert!(before == 0 || batch.piece_offsets[segment] < batch.piece_offsets[segment + 1]);
+                        continue;
+                    }
                     let own = [segment, segment + 1].map(|place| batch.piece_offsets[place] - pieces.start as u32);
                     prop_assert_eq!(&own[..], &text.piece_offsets[word..word + 2]);
                 }

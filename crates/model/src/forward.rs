@@ -51,9 +51,9 @@ struct Encoded {
 }
 
 impl Model {
-    /// One pass through the encoder, one more for each adapter that tasks have of their own, then the head of each task for the texts of the batch that `wanted` names for
-    /// it, ascending. A task with none is skipped, and nothing is recorded of its parameters. What a piece-level task hides
-    /// in its texts, no task sees in this pass.
+    /// One pass through the encoder, one more for each adapter that tasks have of their own, then the head of each task for
+    /// the texts of the batch that `wanted` names for it, ascending. A task with none is skipped, and nothing is recorded of
+    /// its parameters. What a piece-level task hides in its texts, no task sees in this pass.
     ///
     /// # Errors
     /// The batch does not fit the model, or `wanted` not the batch.
@@ -113,6 +113,10 @@ impl Model {
         let mut layers = Vec::new();
         let mut keep = |layer: &Tensor| layers.extend(mixes.then(|| layer.clone()));
         let states = self.encoder.forward(parameters, input, pass, &mut keep)?;
+        // The last as tasks read it without a mix: normalised, with its dropout.
+        if let Some(last) = layers.last_mut() {
+            *last = states.clone();
+        }
         Ok(Encoded { adapter: input.adapter, states, layers })
     }
 
@@ -230,7 +234,8 @@ fn word_inputs(
     words: &Offsets,
     wanted: &[usize],
 ) -> Result<(Tensor, Offsets)> {
-    if wanted.len() == words.segments() && segments.len() == states.rows_columns().0 {
+    let is_each_a_word = segments.iter().zip(0..).all(|(&segment, place)| segment == place);
+    if wanted.len() == words.segments() && is_each_a_word && segments.len() == states.rows_columns().0 {
         return Ok((states.clone(), words.clone()));
     }
     let rows: Vec<u32> = wanted.iter().flat_map(|&text| &segments[words.range(text)]).copied().collect();

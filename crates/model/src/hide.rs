@@ -51,8 +51,9 @@ impl Model {
                     let place = first + place as u32;
                     hidden[task].places.push(place);
                     hidden[task].pieces.push(batch.ids[place as usize]);
-                    seen.ids[place as usize] = stand_in;
+                    // What another task hid stays hidden.
                     if stand_in != batch.ids[place as usize] {
+                        seen.ids[place as usize] = stand_in;
                         hide_shapes(seen, text, place);
                     }
                 }

@@ -45,7 +45,11 @@ pub(crate) fn states(
         x = layers.add(&x, &branch);
         all.push(x.clone());
     }
-    Ok(States { layers: all, last: layers.layer_norm(&x, "encoder.norm", epsilon)? })
+    let last = layers.layer_norm(&x, "encoder.norm", epsilon)?;
+    // Tasks that mix layers read the last one normalised.
+    all.pop();
+    all.push(last.clone());
+    Ok(States { layers: all, last })
 }
 
 /// 0, 1, 2 … as numbers, `[pieces, 1]`.

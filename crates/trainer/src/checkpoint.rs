@@ -22,6 +22,8 @@ struct State<'a> {
     configuration: Cow<'a, str>,
     /// The fingerprint of the data.
     data: u64,
+    /// The steps in which each parameter was frozen.
+    frozen_steps: Cow<'a, [u64]>,
     progress: Cow<'a, Progress>,
 }
 
@@ -30,6 +32,7 @@ pub(crate) fn write(trainer: &Trainer, file: &Path) -> Result<()> {
     let state = State {
         configuration: trainer.configuration.as_str().into(),
         data: trainer.fingerprint,
+        frozen_steps: trainer.optimizer_state.frozen_steps.as_slice().into(),
         progress: Cow::Borrowed(&trainer.progress),
     };
     let state = serde_json::to_string(&state).map_err(|error| damaged(file, error))?;
@@ -85,6 +88,10 @@ pub(crate) fn read(trainer: &mut Trainer, path: &Path) -> Result<()> {
             values.copy_from_slice(file.tensor(&name, parameter.tensor().shape())?.data());
         }
     }
+    if state.frozen_steps.len() != trainer.optimizer_state.frozen_steps.len() {
+        return Err(damaged(path, "its counts of steps are those of other parameters"));
+    }
+    trainer.optimizer_state.frozen_steps = state.frozen_steps.into_owned();
     trainer.progress = state.progress.into_owned();
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use polytask_config::{Document, Table};
 use polytask_data::{DataConfig, Sampler, TokenizerConfig};
-use polytask_model::{Adapter, AdapterConfig, ModelConfig, ModelTask};
+use polytask_model::{Adapter, AdapterConfig, ModelConfig, ModelTask, Pooling, TaskAttentionConfig};
 use polytask_task::{Task, TaskSettings};
 
 use crate::{FineTuning, Optimizer, Result, TrainerSettings};
@@ -69,9 +69,11 @@ impl Config {
             adapters,
             precision: trainer.precision,
         };
+        check_pooling(&root, &model.task_attention)?;
+        let tokenizer = read_tokenizer(&root, model.encoder.source().is_some())?;
         Ok(Self {
             model,
-            tokenizer: root.section_or_empty("tokenizer")?.read()?,
+            tokenizer,
             data,
             sampler: root.section_or_empty("sampler")?.read_plugin("sampler", Some(DEFAULT_SAMPLER))?,
             optimizer: root
@@ -142,16 +144,38 @@ fn read_tasks(root: &Table<'_>, data: &[DataConfig]) -> Result<Vec<ModelTask>> {
     Ok(tasks)
 }
 
+fn check_pooling(root: &Table<'_>, config: &TaskAttentionConfig) -> Result<()> {
+    if config.heads == 1 || config.pooling == Pooling::Attention {
+        return Ok(());
+    }
+    let message = "`heads` is for `pooling = \"attention\"`: leave it out";
+    Err(root.error_at("task_attention", message).into())
+}
+
+/// A pretrained encoder has a tokenizer: how long a text may be is all that is left to say.
+fn read_tokenizer(root: &Table<'_>, is_pretrained: bool) -> Result<TokenizerConfig> {
+    let config: TokenizerConfig = root.section_or_empty("tokenizer")?.read()?;
+    let plain = TokenizerConfig { max_tokens: config.max_tokens, ..TokenizerConfig::default() };
+    if is_pretrained && config != plain {
+        let message = "a pretrained encoder brings its own tokenizer: of [tokenizer] set `max_tokens` alone";
+        return Err(root.error_at("tokenizer", message).into());
+    }
+    Ok(config)
+}
+
 /// One set of adapters for all tasks, or one a task, where the sizes ask for any.
 fn read_adapters(root: &Table<'_>, tasks: &[ModelTask]) -> Result<Vec<Adapter>> {
     let table = root.section_or_empty("adapters")?;
     let config: AdapterConfig = table.read()?;
     if config.lora_rank == 0 && config.bottleneck == 0 {
-        return match config.per_task {
-            true => Err(table
-                .error_at("per_task", "there are no adapters: set `lora_rank` or `bottleneck`")
-                .into()),
-            false => Ok(Vec::new()),
+        // Whoever sets no more than a size to 0 wants none.
+        let plain = AdapterConfig { lora_rank: 0, bottleneck: 0, ..AdapterConfig::default() };
+        return match config == plain {
+            false => {
+                let message = "there are no adapters: set `lora_rank` or `bottleneck`";
+                Err(root.error_at("adapters", message).into())
+            }
+            true => Ok(Vec::new()),
         };
     }
     let adapter = |task: Option<String>| Adapter { task, config: config.clone() };
@@ -257,7 +281,8 @@ mod tests {
         let both = vec![Some("a".into()), Some("b".into())];
         assert_eq!(adapters("bottleneck = 4\nper_task = true"), Ok(both));
         for (section, message) in [
-            ("per_task = true", "train.toml:3:12: there are no adapters: set `lora_rank` or `bottleneck`"),
+            ("per_task = true", "train.toml:2:1: there are no adapters: set `lora_rank` or `bottleneck`"),
+            ("lora_alpha = 32", "train.toml:2:1: there are no adapters: set `lora_rank` or `bottleneck`"),
             ("lora_rank = -1", "train.toml:3:13: `lora_rank` in [adapters]: expected integer from 0 to 1024"),
             ("lora_alpha = 0", "train.toml:3:14: `lora_alpha` in [adapters]: expected number from 0.001"),
             ("lora_dropout = 1", "train.toml:3:16: `lora_dropout` in [adapters]: expected number from 0"),
@@ -266,6 +291,27 @@ mod tests {
             let found = adapters(section).unwrap_err();
             assert!(found.starts_with(message), "{found}");
         }
+    }
+
+    #[test]
+    fn keys_that_would_do_nothing_are_refused() {
+        let refusal = |sections: &str| {
+            let text = format!(
+                "data = [{{ name = 's', train = 'x' }}]\n{sections}\n\
+                 [[tasks]]\nname = 'a'\ntype = 'classification'\nlabel = 's.m'\n"
+            );
+            let config = Config::read(&Document::parse("train.toml", &text).unwrap());
+            config.map_or_else(|error| error.to_string(), |_| String::new())
+        };
+        let pretrained = "[encoder]\ntype = 'pretrained'\npath = 'x'\n[tokenizer]";
+        assert_eq!(refusal(&format!("{pretrained}\nmax_tokens = 64")), "");
+        let message = refusal(&format!("{pretrained}\nlowercase = false"));
+        assert!(
+            message.starts_with("train.toml:5:1: a pretrained encoder brings its own tokenizer"),
+            "{message}"
+        );
+        let message = refusal("[task_attention]\npooling = 'mean'\nheads = 2");
+        assert_eq!(message, "train.toml:2:1: `heads` is for `pooling = \"attention\"`: leave it out");
     }
 
     #[test]

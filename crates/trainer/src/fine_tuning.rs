@@ -21,7 +21,7 @@ pub struct FineTuning {
     /// The learning rate of the tasks' own parameters, which begin anew, in times the encoder's.
     #[schemars(range(min = 0.01, max = 1000.0))]
     pub task_learning_rate: f32,
-    /// Gradual unfreezing: at first the tasks alone are trained, and each time after so many epochs one more layer from the
+    /// Gradual unfreezing: at first the tasks and a norm behind the last layer alone are trained, and each time after so many epochs one more layer from the
     /// top, at last the embeddings; 0 trains all from the start.
     #[schemars(range(max = 1_000_000_000))]
     pub unfreeze_epochs: u64,
@@ -93,7 +93,8 @@ impl FineTuning {
         let factors = parameters.iter().map(|(_, parameter)| factor(Place::of(&parameter.name)));
         factors
             .zip(self.frozen(parameters))
-            .map(|(factor, frozen)| if frozen { 0.0 } else { factor })
+            // A decay over many layers may leave nothing that a number can hold; what is trained is not frozen for it.
+            .map(|(factor, frozen)| if frozen { 0.0 } else { factor.max(f32::MIN_POSITIVE) })
             .collect()
     }
 

@@ -9,8 +9,16 @@ use crate::{Prepared, Result};
 /// targets of all examples. The same on every platform and in every version.
 pub(crate) fn fingerprint(prepared: &Prepared) -> Result<u64> {
     let model = &prepared.model;
-    let config = serde_json::to_string(model.config())
-        .map_err(|error| polytask_model::Error::Io { file: "model.json".into(), source: error.into() })?;
+    let failed = |error: serde_json::Error| polytask_model::Error::Io {
+        file: "model.json".into(),
+        source: error.into(),
+    };
+    let mut config = serde_json::to_value(model.config()).map_err(failed)?;
+    // Where an encoder came from, and how its gradients are computed, is not what is read.
+    if let Some(encoder) = config["encoder"].as_object_mut() {
+        encoder.retain(|key, _| key != "path" && key != "recompute_activations");
+    }
+    let config = config.to_string();
     let mut hash = Hash(0xcbf2_9ce4_8422_2325);
     hash.add(model.tokenizer().to_json()?.bytes());
     hash.add(config.bytes());

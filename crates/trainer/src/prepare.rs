@@ -114,7 +114,9 @@ fn tokenizer_and_weights(
     let folder = polytask_hub::locate(source, base, download)?;
     let model = ModelFolder::new(&folder);
     if model.model().exists() {
-        return start_from(encoder, &model);
+        let (tokenizer, weights) = start_from(encoder, &model)?;
+        let max_tokens = config.tokenizer.max_tokens.min(tokenizer.max_tokens());
+        return Ok((tokenizer.with_max_tokens(max_tokens)?, weights));
     }
     let weights = encoder.load(&folder)?;
     let max_tokens = config.tokenizer.max_tokens.min(encoder.max_tokens().unwrap_or(usize::MAX));

@@ -75,6 +75,8 @@ impl Trainer {
     pub fn resume(prepared: Prepared, configuration: String, folder: &ModelFolder) -> Result<Self> {
         let mut trainer = Self::new(prepared, configuration)?;
         checkpoint::read(&mut trainer, &folder.checkpoint())?;
+        let Prepared { model, fine_tuning, .. } = &mut trainer.prepared;
+        fine_tuning.set_trained(model.parameters_mut(), trainer.progress.epoch);
         Ok(trainer)
     }
 

@@ -18,8 +18,8 @@ use crate::trained::what_is_trained;
 /// Texts on which the old tasks must answer as before, at most.
 const COMPARED_TEXTS: usize = 1000;
 
-/// The sections that are the model's own.
-const OF_THE_MODEL: [&str; 3] = ["encoder", "tokenizer", "task_attention"];
+/// The sections that are the model's own, and that of what is frozen anyway.
+const OF_THE_MODEL: [&str; 4] = ["encoder", "tokenizer", "task_attention", "fine_tuning"];
 
 /// Trains further tasks on top of a trained model, which answers its old tasks as before.
 ///
@@ -123,7 +123,9 @@ impl AddTask {
         for (task, report) in evaluation {
             print(format_args!("{task}\n{report}\n"))?;
         }
-        let proof = format!("the old tasks answer {compared_texts} texts as before, bit for bit");
+        let proof = format!(
+            "the old parameters, and the old tasks' answers to {compared_texts} texts, are the same bits"
+        );
         print(format_args!("{proof}\nmodel: {}", self.out.display()))?;
         Ok(())
     }
@@ -134,6 +136,14 @@ fn refuse_sections(document: &Document) -> Result<()> {
         Some(section) => {
             let message = format!("[{section}] is the trained model's own: leave it out");
             Err(document.root().error_at(section, message).into())
+        }
+        None if document
+            .values()
+            .get("trainer")
+            .is_some_and(|trainer| trainer.get("precision").is_some()) =>
+        {
+            let message = "`trainer.precision` is the trained model's own: leave it out";
+            Err(document.root().error_at("trainer", message).into())
         }
         None => Ok(()),
     }

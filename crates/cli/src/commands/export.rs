@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
+use polytask_encoder::Architecture;
 use polytask_model::{Model, ModelFolder, write_file};
 use serde_json::{Map, Value, json};
 
@@ -36,9 +37,7 @@ enum Format {
 impl Export {
     pub(crate) fn run(&self) -> Result<ExitCode> {
         let (source, out) = (self.folder.display(), self.out.display());
-        // A folder in which something is might be the one that the values are read from.
-        let is_empty = fs::read_dir(&self.out).is_ok_and(|mut files| files.next().is_none());
-        ensure!(!self.out.exists() || is_empty, "{out} exists already: give another --out, or remove it");
+        ensure!(!self.out.exists(), "{out} exists already: give another --out, or remove it");
         let model = ModelFolder::new(&self.folder).load()?.without_adapters()?;
         let done = match self.format {
             Format::HuggingFace => hugging_face(&model, &self.out),
@@ -71,6 +70,25 @@ fn hugging_face(model: &Model, folder: &Path) -> Result<()> {
         !model.is_quantized(),
         "it is a model of 8-bit integers: export the one that it was quantized from"
     );
+    // A folder that is there is whole.
+    let unfinished = with_ending(folder, ".tmp")?;
+    let done = hugging_face_files(model, architecture, &unfinished)
+        .and_then(|()| fs::rename(&unfinished, folder).with_context(|| folder.display().to_string()));
+    if done.is_err() && unfinished.exists() {
+        fs::remove_dir_all(&unfinished).with_context(|| unfinished.display().to_string())?;
+    }
+    done
+}
+
+/// The same path with something behind its name.
+fn with_ending(path: &Path, ending: &str) -> Result<PathBuf> {
+    let mut name =
+        path.file_name().with_context(|| format!("{} has no name", path.display()))?.to_os_string();
+    name.push(ending);
+    Ok(path.with_file_name(name))
+}
+
+fn hugging_face_files(model: &Model, architecture: &Architecture, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let tokenizer = model.tokenizer().to_json()?;
     write_file(&folder.join("tokenizer.json"), tokenizer.as_bytes())?;

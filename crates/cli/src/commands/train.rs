@@ -127,7 +127,10 @@ impl Train {
         if self.resume && !folder.checkpoint().exists() {
             return Err(Error::NoCheckpoint { file: folder.checkpoint() }.into());
         }
-        if !self.resume && (folder.model().exists() || folder.checkpoint().exists()) {
+        // A pretrained encoder's folder has a file of the same name.
+        let used =
+            [folder.model(), folder.checkpoint(), folder.parameters()].iter().any(|file| file.exists());
+        if !self.resume && used {
             return Err(Error::FolderInUse { folder: self.out.clone() }.into());
         }
         Ok(())

@@ -37,7 +37,8 @@ impl Encoded {
 
 impl Tokenizer {
     /// Encodes the words of a text, each alone or all in one. A word alone has one piece at least: of no known piece, it
-    /// becomes the unknown token. Within a whole text one that the tokenizer drops, such as a control character, has none.
+    /// becomes the unknown token. Within a whole text one has none that the tokenizer drops, such as a
+    /// control character, or joins to the word before it.
     ///
     /// A text with more pieces than `max_tokens` ends with its last word that fits; a first word that is
     /// too long itself loses its end.
@@ -107,7 +108,7 @@ impl Tokenizer {
         if let Some((row, _)) = cut().next() {
             let (max_tokens, texts, first) = (self.max_tokens, cut().count(), &row.place);
             tracing::warn!(
-                "{first}: the text has more than {max_tokens} tokens and was cut off ({texts} such texts); raise `max_tokens` in [tokenizer] to keep it whole"
+                "{first}: the text has more than {max_tokens} tokens and was cut off ({texts} such texts); raise `max_tokens` in [tokenizer] to keep it whole, as far as the encoder can read"
             );
         }
         Ok(encoded)

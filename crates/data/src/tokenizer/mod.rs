@@ -117,6 +117,16 @@ impl Tokenizer {
         self.max_tokens
     }
 
+    /// The same tokenizer, for texts of at most `max_tokens`.
+    ///
+    /// # Errors
+    /// The special tokens alone are as many.
+    pub fn with_max_tokens(self, max_tokens: usize) -> Result<Tokenizer> {
+        let whole_texts = self.whole_texts;
+        let tokenizer = Tokenizer::finish(self.inner, "tokenizer", Some(max_tokens))?;
+        Ok(Tokenizer { whole_texts, ..tokenizer })
+    }
+
     fn parse(json: &str, origin: &str, max_tokens: Option<usize>) -> Result<Tokenizer> {
         let inner = json.parse().map_err(|error: tokenizers::Error| {
             fault(origin, format!("not a `tokenizer.json` as the tokenizers library writes it ({error})"))

@@ -123,13 +123,14 @@ impl Architecture {
 
     fn bert(keys: &Keys, family: Family) -> std::result::Result<Self, String> {
         keys.must_be("hidden_act", "gelu")?;
+        keys.must_not_be_set("is_decoder", "a decoder, which sees no later pieces")?;
         if keys.0.contains_key("position_embedding_type") {
             keys.must_be("position_embedding_type", "absolute")?;
         }
         let width = keys.size("hidden_size")?;
         // Places of a text count on from that of the padding piece.
         let first_position = match family {
-            Family::Roberta => keys.size_or("pad_token_id", 1)? + 1,
+            Family::Roberta => keys.size_or("pad_token_id", 1)?.saturating_add(1),
             _ => 0,
         };
         let positions = keys.size("max_position_embeddings")?;
@@ -183,6 +184,8 @@ impl Architecture {
                 return Err(format!("`{key}` must be false: ModernBERT with biases is not supported"));
             }
         }
+        let global_every = keys.size_or("global_attn_every_n_layers", 3)?;
+        keys.check_rotary(global_every)?;
         let width = keys.size("hidden_size")?;
         Ok(Self {
             family: Family::ModernBert,
@@ -199,7 +202,7 @@ impl Architecture {
             dropout: keys.number_or("mlp_dropout", 0.0)?,
             attention_dropout: keys.number_or("attention_dropout", 0.0)?,
             rotary: Some(Rotary {
-                global_every: keys.size_or("global_attn_every_n_layers", 3)?,
+                global_every,
                 window: keys.size_or("local_attention", 128)? / 2,
                 global_base: keys.rotary_base("full_attention", "global_rope_theta", 160_000.0)?,
                 local_base: keys.rotary_base("sliding_attention", "local_rope_theta", 10_000.0)?,
@@ -207,21 +210,57 @@ impl Architecture {
         })
     }
 
-    fn check(&self) -> std::result::Result<(), String> {
-        let Self { width, heads, max_tokens, .. } = *self;
-        if heads == 0 || !width.is_multiple_of(heads) {
+    /// What the sizes must hold to, wherever they come from.
+    pub(super) fn check(&self) -> std::result::Result<(), String> {
+        let Self { width, heads, .. } = *self;
+        for (name, size, most) in [
+            ("vocabulary", self.vocabulary, 100_000_000),
+            ("width", width, 65_536),
+            ("width of embeddings", self.embedding_width, 65_536),
+            ("inner width", self.feed_forward, 1_000_000),
+            ("number of heads", heads, 65_536),
+            ("number of positions", self.max_tokens, 100_000_000),
+        ] {
+            if !(1..=most).contains(&size) {
+                return Err(format!("the {name} must lie in 1 to {most}; found {size}"));
+            }
+        }
+        for (name, size) in [("layers", self.layers), ("token types", self.token_types)] {
+            if size > 1024 {
+                return Err(format!("{size} {name} are too many: 1024 at most"));
+            }
+        }
+        if self.first_position > 100_000_000 {
+            return Err(format!("a first position of {} is too great", self.first_position));
+        }
+        if !width.is_multiple_of(heads) {
             return Err(format!("the width {width} is no multiple of its {heads} attention heads"));
         }
-        let sizes = [self.vocabulary, width, self.embedding_width, self.feed_forward, max_tokens];
-        if sizes.contains(&0) || self.rotary.as_ref().is_some_and(|rotary| rotary.global_every == 0) {
-            return Err("a size is 0".into());
+        if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
+            return Err(format!("the norms' epsilon must be greater than 0; found {}", self.epsilon));
         }
         for (name, share) in [("dropout", self.dropout), ("attention dropout", self.attention_dropout)] {
             if !(0.0..1.0).contains(&share) {
                 return Err(format!("the {name} must lie in [0, 1); found {share}"));
             }
         }
-        Ok(())
+        self.rotary.as_ref().map_or(Ok(()), |rotary| rotary.check(width / heads))
+    }
+}
+
+impl Rotary {
+    fn check(&self, head_width: usize) -> std::result::Result<(), String> {
+        if self.global_every == 0 {
+            return Err("`global_attn_every_n_layers` must be 1 at least".into());
+        }
+        if !head_width.is_multiple_of(2) {
+            return Err(format!("a head of width {head_width} cannot be rotated: it must be even"));
+        }
+        match [self.global_base, self.local_base].into_iter().find(|base| !(*base > 0.0 && base.is_finite()))
+        {
+            Some(base) => Err(format!("the base of rotary angles must be greater than 0; found {base}")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -239,6 +278,38 @@ impl Keys {
             found if found == expected => Ok(()),
             found => Err(format!("`{key}` is `{found}`, this program computes `{expected}` alone")),
         }
+    }
+
+    /// Refuses what this program does not compute.
+    fn must_not_be_set(&self, key: &str, meaning: &str) -> std::result::Result<(), String> {
+        match self.0.get(key) {
+            None | Some(Value::Null | Value::Bool(false)) => Ok(()),
+            Some(value) => Err(format!("`{key}` is {value}: {meaning}, is not supported")),
+        }
+    }
+
+    /// Refuses angles that are scaled, and another order of global and local layers than every nth.
+    fn check_rotary(&self, global_every: usize) -> std::result::Result<(), String> {
+        const SCALED: &str = "rotary angles that are scaled";
+        self.must_not_be_set("rope_scaling", SCALED)?;
+        let tables =
+            self.0.get("rope_parameters").and_then(Value::as_object).into_iter().flat_map(Map::values);
+        if let Some(kind) = tables.filter_map(|table| table.get("rope_type")).find(|kind| *kind != "default")
+        {
+            return Err(format!("`rope_type` is {kind}: {SCALED}, is not supported"));
+        }
+        let types = self.0.get("layer_types").and_then(Value::as_array).into_iter().flatten();
+        for (layer, found) in types.enumerate() {
+            let is_global = global_every > 0 && layer.is_multiple_of(global_every);
+            let expected = if is_global { "full_attention" } else { "sliding_attention" };
+            if found != expected {
+                let every = format!("one layer in {global_every} sees all of a text");
+                return Err(format!(
+                    "layer {layer} of `layer_types` is {found}, expected \"{expected}\": {every}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn size(&self, key: &str) -> std::result::Result<usize, String> {

@@ -64,6 +64,9 @@ impl EncoderConfig for Pretrained {
         let Some(architecture) = &self.architecture else {
             return refuse("its folder has not been read".into());
         };
+        if let Err(message) = architecture.check() {
+            return refuse(message);
+        }
         let (rows, most) = (architecture.vocabulary, architecture.max_tokens);
         if vocabulary > rows {
             let message = "the tokenizer has more pieces than the model has embeddings";

@@ -199,6 +199,56 @@ fn a_config_that_says_nothing_useful_is_refused_with_its_key() {
 }
 
 #[test]
+fn what_is_not_computed_is_refused_and_not_passed_over() {
+    for (family, old, new, expected) in [
+        (
+            "bert",
+            "\"is_decoder\": false",
+            "\"is_decoder\": true",
+            "`is_decoder` is true: a decoder, which sees no later pieces, is not supported",
+        ),
+        (
+            "modernbert",
+            "\"rope_type\": \"default\"",
+            "\"rope_type\": \"yarn\"",
+            "`rope_type` is \"yarn\": rotary angles that are scaled, is not supported",
+        ),
+        (
+            "modernbert",
+            "\"sliding_attention\",",
+            "\"full_attention\",",
+            "layer 1 of `layer_types` is \"full_attention\", expected \"sliding_attention\": one layer in 3 sees all of a text",
+        ),
+        (
+            "bert",
+            "\"vocab_size\": 94",
+            "\"vocab_size\": 1000000000000",
+            "the vocabulary must lie in 1 to 100000000; found 1000000000000",
+        ),
+        (
+            "bert",
+            "\"num_hidden_layers\": 3",
+            "\"num_hidden_layers\": 10000000000",
+            "10000000000 layers are too many: 1024 at most",
+        ),
+        (
+            "roberta",
+            "\"pad_token_id\": 1,",
+            "\"pad_token_id\": 18446744073709551615,",
+            "the number of positions must lie in 1 to 100000000; found 0",
+        ),
+        (
+            "bert",
+            "\"layer_norm_eps\": 1e-12",
+            "\"layer_norm_eps\": -1",
+            "the norms' epsilon must be greater than 0; found -1",
+        ),
+    ] {
+        assert_eq!(refusal_of_config(family, old, new), format!("DIR/config.json: {expected}"));
+    }
+}
+
+#[test]
 fn a_config_that_contradicts_the_weights_names_the_tensor() {
     let message = refusal_of_config("bert", "\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4");
     assert!(
@@ -270,6 +320,8 @@ fn sharded_weights_are_read() {
     for (name, values) in &whole {
         assert_eq!(values.data(), sharded[name].data(), "{name}");
     }
+    std::fs::write(&index_file, "{\"weight_map\": {}}").unwrap();
+    assert_eq!(refusal(folder.path()), "DIR/model.safetensors.index.json: `weight_map` is empty");
     std::fs::write(&index_file, index("../model-1.safetensors")).unwrap();
     let expected = "DIR/model.safetensors.index.json: `../model-1.safetensors` is no file of this folder";
     assert_eq!(refusal(folder.path()), expected);

@@ -66,6 +66,9 @@ impl Source {
         let mut names: Vec<PathBuf> = weight_map.into_values().collect();
         names.sort_unstable();
         names.dedup();
+        if names.is_empty() {
+            return Err(Error::Description { file: index, message: "`weight_map` is empty".into() });
+        }
         if let Some(name) = names.iter().find(|name| name.file_name() != Some(name.as_os_str())) {
             let message = format!("`{}` is no file of this folder", name.display());
             return Err(Error::Description { file: index, message });
@@ -80,7 +83,8 @@ impl Source {
 
     fn parameter(&self, entry: &Entry, prefix: &str) -> Result<Tensor> {
         let (outputs, inputs) = (entry.outputs(), entry.inputs.unwrap_or(1));
-        let mut values = Vec::with_capacity(outputs * inputs);
+        // Grows by what is there: a size in the description may be a lie.
+        let mut values = Vec::new();
         for part in &entry.parts {
             let all = self.values(part, entry.inputs, prefix)?;
             values.extend_from_slice(&all[part.rows.start * inputs..part.rows.end * inputs]);
@@ -103,12 +107,10 @@ impl Source {
             (false, Some(old)) if self.holds(&old) => old,
             _ => name,
         };
-        let file = self.files.iter().find(|file| file.holds(&name)).or(self.files.first());
         let shape: Vec<usize> = [part.total].into_iter().chain(inputs).collect();
-        match file {
-            Some(file) => Ok(file.values_as_f32(&name, &shape)?),
-            None => Ok(Vec::new()),
-        }
+        // There is a file: `open` found one. Of a tensor that none holds, the first one says so.
+        let file = self.files.iter().find(|file| file.holds(&name)).unwrap_or(&self.files[0]);
+        Ok(file.values_as_f32(&name, &shape)?)
     }
 }
 

@@ -15,6 +15,8 @@ pub struct OptimizerState {
     pub(crate) slots: Vec<Vec<Vec<f32>>>,
     /// What each parameter's learning rate is multiplied by; 1 beyond the end.
     learning_rate_factors: Vec<f32>,
+    /// The steps in which each parameter was frozen: its own first step comes after them.
+    pub(crate) frozen_steps: Vec<u64>,
 }
 
 impl OptimizerState {
@@ -22,7 +24,7 @@ impl OptimizerState {
     pub fn new(optimizer: &dyn Optimizer, parameters: &Parameters) -> Self {
         let zeros = |length: usize| optimizer.slots().iter().map(|_| vec![0.0; length]).collect();
         let slots = parameters.iter().map(|(_, parameter)| zeros(parameter.tensor().len())).collect();
-        Self { slots, learning_rate_factors: Vec::new() }
+        Self { slots, learning_rate_factors: Vec::new(), frozen_steps: vec![0; parameters.len()] }
     }
 
     /// The same with a factor on each parameter's learning rate, and with nothing kept where it is 0: what is frozen for
@@ -48,13 +50,20 @@ impl OptimizerState {
         update: Update,
     ) -> Result<()> {
         self.check(optimizer, parameters, gradients)?;
+        for (steps, (_, parameter)) in self.frozen_steps.iter_mut().zip(parameters.iter()) {
+            *steps += u64::from(!parameter.is_trained());
+        }
         let is_matrix = |id| parameters.get(id).shape().len() >= 2;
         let updates: Vec<Update> = gradients
             .iter()
             .map(|&(id, _)| {
                 let factor = self.learning_rate_factors.get(id.index()).copied().unwrap_or(1.0);
-                let learning_rate = update.learning_rate * factor;
-                Update { decays: update.decays && is_matrix(id), learning_rate, ..update }
+                Update {
+                    learning_rate: update.learning_rate * factor,
+                    step: update.step - self.frozen_steps[id.index()],
+                    decays: update.decays && is_matrix(id),
+                    ..update
+                }
             })
             .collect();
         parameters.update_all(|values| {
@@ -144,6 +153,28 @@ mod tests {
         assert_eq!(step(state.clone(), &[3, 3]), refused);
         assert_eq!(step(state, &[3]), Ok(()));
         assert!(parameters.get(id).data().iter().all(|value| *value < 1.0));
+    }
+
+    /// Its first step is its first, however many steps others have taken.
+    #[test]
+    fn a_parameter_that_was_frozen_steps_as_if_training_began_with_it() {
+        let start = || {
+            let mut parameters = Parameters::default();
+            let id = parameters.insert("a", &Tensor::full(&[3], 1.0)).unwrap();
+            (OptimizerState::new(&AdamW::default(), &parameters), parameters, id)
+        };
+        let gradient = |id| [(id, Gradient::Dense(Tensor::full(&[3], 0.5)))];
+        let (mut state, mut parameters, id) = start();
+        parameters.set_trained(id, false);
+        for step in 1..=5 {
+            state.apply(&AdamW::default(), &mut parameters, &[], Update { step, ..STEP }).unwrap();
+        }
+        parameters.set_trained(id, true);
+        let late = Update { step: 6, ..STEP };
+        state.apply(&AdamW::default(), &mut parameters, &gradient(id), late).unwrap();
+        let (mut fresh, mut others, id) = start();
+        fresh.apply(&AdamW::default(), &mut others, &gradient(id), STEP).unwrap();
+        assert_eq!(parameters.get(id).data(), others.get(id).data());
     }
 
     /// Matrices and vectors on both sides of a part's length, a parameter without a gradient, and an embedding of
