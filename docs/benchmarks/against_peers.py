@@ -3,6 +3,7 @@
 
     cargo build --release -p polytask-cli -p polytask-examples
     python3 docs/benchmarks/against_peers.py training   --peers DIR --data DIR --model DIR --work DIR
+    python3 docs/benchmarks/against_peers.py fine_tuning --peers DIR --data DIR --model DIR --work DIR
     python3 docs/benchmarks/against_peers.py step       --peers DIR --data DIR --model DIR --work DIR
     python3 docs/benchmarks/against_peers.py inference  --peers DIR --data DIR --model DIR --work DIR
     python3 docs/benchmarks/against_peers.py quickstart --peers DIR --data DIR --work DIR
@@ -32,6 +33,7 @@ from measuring import (
 
 SIZES = {"6x384": "6,384,12", "2x128": "2,128,4"}
 BENCHMARK = ROOT / "examples" / "benchmark.toml"
+PRETRAINED = ROOT / "examples" / "pretrained.toml"
 BATCH = 32
 IS_OURS = lambda name: name.startswith("polytask")
 
@@ -90,6 +92,26 @@ def report_training(results, _):
         print_table(["", "real tokens/s", "steps", "peak resident MiB"], rows)
         print_ratios({"real tokens/s": (speed, True), "memory": (memory, False)}, runs, IS_OURS)
         print_failures(runs)
+
+
+def fine_tuning(arguments):
+    """One epoch over a part of the four sets, on the weights of --model; ours as examples/pretrained.toml has it."""
+    data = arguments.work / f"data-{arguments.share}"
+    data_slice.write(arguments.data, data, arguments.share)
+    common = ["--model", arguments.model, "--data", data, "--threads", arguments.threads]
+    torch = lambda *more: peer(arguments, "torch_multitask.py", *common, "--batch", BATCH, "--epochs", 1, *more)
+
+    def ours(*more):
+        out = arguments.work / "fine-tuned"
+        shutil.rmtree(out, ignore_errors=True)
+        sets = [f"encoder.path={arguments.model.resolve()}", "trainer.epochs=1", *data_slice.settings(data), *more]
+        return polytask_train(PRETRAINED, out, sets, arguments.threads)
+
+    peers = {"PyTorch, padded": torch, "PyTorch, batches of like length": lambda: torch("--bucket")}
+    lora = ["adapters.lora_rank=8", "trainer.learning_rate=1e-3"]
+    bf16 = "trainer.precision=bf16"
+    own = {"polytask, f32": ours, "polytask, bf16": lambda: ours(bf16), "polytask, LoRA": lambda: ours(*lora)}
+    return {"pretrained": in_turn(alternating(peers, own), arguments.rounds)}
 
 
 def token_ids(arguments):
@@ -339,6 +361,7 @@ def report_quickstart(results, _):
 
 MEASUREMENTS = {
     "training": (training, report_training, ["torch", "transformers"]),
+    "fine_tuning": (fine_tuning, report_training, ["torch", "transformers"]),
     "step": (step, report_step, ["torch", "transformers"]),
     "inference": (run_inference, report_inference, ["torch", "transformers", "onnxruntime"]),
     "quickstart": (quickstart, report_quickstart, ["spacy"]),

@@ -78,7 +78,8 @@ def places_of(text, words):
 
 
 def word_logits(logits, encoding, words):
-    """The means of a word's pieces: a piece belongs to the word in which it begins, or else to the next one."""
+    """The means of a word's pieces: a piece belongs to the word in which it begins, or else to the next one; a word without
+    any has what stands before it."""
     sums, counts = numpy.zeros((len(words), logits.shape[1])), numpy.zeros((len(words), 1))
     for row, (start, end), special in zip(
         logits, encoding["offset_mapping"], encoding["special_tokens_mask"], strict=True
@@ -87,7 +88,11 @@ def word_logits(logits, encoding, words):
         if not special and word is not None:
             sums[word] += row
             counts[word] += 1
-    return sums / numpy.maximum(counts, 1)
+    means, last = [], logits[0]
+    for total, count in zip(sums, counts, strict=True):
+        last = total / count if count > 0 else last
+        means.append(last)
+    return numpy.array(means)
 
 
 def heads(tensors, tasks, states):
