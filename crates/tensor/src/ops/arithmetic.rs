@@ -7,7 +7,8 @@
 //! sum       s = Σ A       dA = ds everywhere
 //! ```
 
-use crate::{Buffer, Error, Gradient, Operation, Result, Tensor};
+use crate::parallel::for_each_row_block;
+use crate::{Buffer, Error, Gradient, Operation, Result, Tensor, memory};
 
 fn same_shape(operation: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
     if a.shape() == b.shape() {
@@ -19,8 +20,14 @@ fn same_shape(operation: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
     ))
 }
 
-fn zip(a: &Tensor, b: &Tensor, function: impl Fn(f32, f32) -> f32) -> Vec<f32> {
-    a.data().iter().zip(b.data()).map(|(&a, &b)| function(a, b)).collect()
+fn zip(a: &Tensor, b: &Tensor, function: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
+    let mut c = memory::overwritable(a.len());
+    for_each_row_block(&mut c, 1, |first, c| {
+        let values = first..first + c.len();
+        let pairs = a.data()[values.clone()].iter().zip(&b.data()[values]);
+        c.iter_mut().zip(pairs).for_each(|(c, (&a, &b))| *c = function(a, b));
+    });
+    c
 }
 
 /// A + B, of one shape.
@@ -82,7 +89,7 @@ impl Operation for Multiply {
 
 /// factor · A.
 pub fn scale(a: &Tensor, factor: f32) -> Result<Tensor> {
-    let values = a.data().iter().map(|value| value * factor).collect();
+    let values = zip(a, a, |value, _| value * factor);
     Ok(Buffer::new(values, a.shape())?.recorded(Scale { a: a.clone(), factor }))
 }
 
