@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests unwrap as tests do")]
 
-use polytask_data::PackedBatch;
-use polytask_model::{Example, Model, check_unchanged};
+use polytask_model::{Example, Model, check_unchanged, pack};
 use polytask_tensor::Parameters;
 use polytask_tensor::testing::{assert_close, sample};
 use polytask_tests::{StopAfter, Workspace, answers, assert_says, bits, tensor_bytes, texts};
@@ -46,7 +45,7 @@ fn own_bits(parameters: &Parameters) -> Vec<(String, Vec<u32>)> {
 }
 
 fn logits(model: &Model, examples: &[Example], tasks: &[usize]) -> Vec<Vec<f32>> {
-    let batch = PackedBatch::pack(&examples.iter().map(|example| &example.encoded).collect::<Vec<_>>());
+    let batch = pack(examples);
     let forward = model.infer(&batch, tasks).unwrap();
     forward.outputs.iter().flatten().map(|output| output.logits.data().to_vec()).collect()
 }

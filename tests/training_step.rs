@@ -5,9 +5,9 @@
 use std::path::Path;
 
 use polytask_classification::Classification;
-use polytask_data::{Encoded, PackedBatch, Proportional, Tokenizer};
+use polytask_data::{Encoded, Proportional, Tokenizer};
 use polytask_encoder::{Norm, Transformer};
-use polytask_model::{Example, Model, ModelConfig, ModelFolder, ModelTask, TaskAttentionConfig};
+use polytask_model::{Example, Model, ModelConfig, ModelFolder, ModelTask, TaskAttentionConfig, pack};
 use polytask_ner::{Decoder, Ner};
 use polytask_sentiment::Sentiment;
 use polytask_task::{Classes, Labels, Target, Task, TaskSettings};
@@ -163,7 +163,7 @@ fn gradients_agree(norm: Norm) {
     let golden = Golden::new(norm);
     let model = golden.model();
     let examples = golden.examples();
-    let batch = PackedBatch::pack(&examples.iter().map(|example| &example.encoded).collect::<Vec<_>>());
+    let batch = pack(&examples);
     let everywhere = vec![vec![0, 1, 2]; 3];
     let forward = model.forward(model.parameters(), &batch, &everywhere, &mut Pass::training(0, 0)).unwrap();
     let mut total = Tensor::scalar(0.0);

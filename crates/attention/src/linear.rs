@@ -37,8 +37,7 @@ impl Linear {
         outputs: usize,
         parts: usize,
     ) -> Result<Self> {
-        let xavier = Initializer::xavier_uniform(inputs, outputs);
-        let weight = builder.parameter("weight", &[inputs, parts * outputs], xavier)?;
+        let weight = weight(builder, inputs, outputs, parts)?;
         Ok(Self { weight, bias: Bias::new(builder, parts * outputs)?, lora: Vec::new() })
     }
 
@@ -52,8 +51,7 @@ impl Linear {
         outputs: usize,
         parts: usize,
     ) -> Result<Self> {
-        let xavier = Initializer::xavier_uniform(inputs, outputs);
-        let weight = builder.parameter("weight", &[inputs, parts * outputs], xavier)?;
+        let weight = weight(builder, inputs, outputs, parts)?;
         Ok(Self { weight, bias: Bias::none(parts * outputs), lora: Vec::new() })
     }
 
@@ -128,6 +126,15 @@ impl Linear {
     fn lora(&self, adapter: Option<usize>) -> Option<&Lora> {
         self.lora.get(adapter?)?.as_ref()
     }
+}
+
+fn weight(
+    builder: &mut ParameterBuilder<'_>,
+    inputs: usize,
+    outputs: usize,
+    parts: usize,
+) -> Result<ParameterId> {
+    builder.parameter("weight", &[inputs, parts * outputs], Initializer::xavier_uniform(inputs, outputs))
 }
 
 #[cfg(test)]

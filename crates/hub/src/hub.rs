@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cache::CachedRepository;
 use crate::download::Download;
-use crate::name::{Name, PREFIX};
+use crate::name::{Name, is_remote};
 use crate::{Error, Progress, Result, files, local};
 
 /// The folder of the pretrained model at `path`, with the hub and the cache that the environment names.
@@ -61,11 +61,7 @@ impl Hub {
 
     /// Like [`locate`], with this hub and cache.
     pub fn locate(&self, path: &str, base: &Path, progress: &mut dyn Progress) -> Result<PathBuf> {
-        if path.starts_with(PREFIX) {
-            self.snapshot(&Name::parse(path)?, progress)
-        } else {
-            local::folder(path, base)
-        }
+        if is_remote(path) { self.snapshot(&Name::parse(path)?, progress) } else { local::folder(path, base) }
     }
 
     /// The folder of a revision's files, all of them there.

@@ -12,4 +12,5 @@ mod remote;
 
 pub use error::{Error, Result};
 pub use hub::{Hub, locate};
+pub use name::is_remote;
 pub use progress::Progress;

@@ -3,7 +3,12 @@ use std::fmt;
 use crate::{Error, Result};
 
 /// What a path to the hub begins with.
-pub(crate) const PREFIX: &str = "hf:";
+const PREFIX: &str = "hf:";
+
+/// Whether a path leads to the hub, and not to a folder.
+pub fn is_remote(path: &str) -> bool {
+    path.starts_with(PREFIX)
+}
 
 /// A revision of a repository: `hf:owner/name@revision`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use polytask_data::PackedBatch;
 use polytask_encoder::Adapter;
 use polytask_tensor::Tensor;
 
-use crate::{Error, Example, Model, ModelTask, Result};
+use crate::{Error, Example, Model, ModelTask, Result, pack};
 
 /// Texts that are compared at a time.
 const BATCH_TEXTS: usize = 32;
@@ -43,7 +42,7 @@ pub fn check_unchanged(old: &Model, new: &Model, examples: &[&Example]) -> Resul
     }
     let (before, all) = (old.tasks_named(&[])?, new.tasks_named(&[])?);
     for texts in examples.chunks(BATCH_TEXTS) {
-        let batch = PackedBatch::pack(&texts.iter().map(|example| &example.encoded).collect::<Vec<_>>());
+        let batch = pack(texts.iter().copied());
         let expected = old.infer(&batch, &before)?;
         for asked in [&before, &all] {
             let found = new.infer(&batch, asked)?;
@@ -61,6 +60,6 @@ pub fn check_unchanged(old: &Model, new: &Model, examples: &[&Example]) -> Resul
 }
 
 fn same_bits(a: &Tensor, b: &Tensor) -> bool {
-    let bits = |tensor: &Tensor| tensor.data().iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-    a.shape() == b.shape() && bits(a) == bits(b)
+    let bits = |value: &f32| value.to_bits();
+    a.shape() == b.shape() && a.data().iter().map(bits).eq(b.data().iter().map(bits))
 }

@@ -20,6 +20,11 @@ pub fn targets_of<'a>(examples: &[&'a Example], task: usize) -> Vec<&'a Target> 
     examples.iter().filter_map(|example| example.targets[task].as_ref()).collect()
 }
 
+/// The texts of some examples as one batch, in their order.
+pub fn pack<'a>(examples: impl IntoIterator<Item = &'a Example>) -> PackedBatch {
+    PackedBatch::pack(&examples.into_iter().map(|example| &example.encoded).collect::<Vec<_>>())
+}
+
 impl Model {
     /// One pass over some examples: each task's output for those that have a label for it, in the order of
     /// [`targets_of`].
@@ -47,7 +52,7 @@ impl Model {
         tasks: &[usize],
         pass: &mut Pass,
     ) -> Result<Forward> {
-        let batch = PackedBatch::pack(&examples.iter().map(|example| &example.encoded).collect::<Vec<_>>());
+        let batch = pack(examples.iter().copied());
         let labelled = |task: usize| -> Vec<usize> {
             let is_wanted = |&place: &usize| tasks.contains(&task) && examples[place].targets[task].is_some();
             (0..examples.len()).filter(is_wanted).collect()

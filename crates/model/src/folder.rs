@@ -66,6 +66,12 @@ impl ModelFolder {
         self.0.join(PARAMETERS)
     }
 
+    /// Whether a model or a run lies here that others must not write over; a pretrained encoder's folder has a file of the
+    /// same name as the parameters'.
+    pub fn is_used(&self) -> bool {
+        [self.model(), self.checkpoint(), self.parameters()].iter().any(|file| file.exists())
+    }
+
     /// The training configuration's file.
     pub fn configuration(&self) -> PathBuf {
         self.0.join("config.toml")

@@ -73,13 +73,13 @@ impl Model {
             words: Offsets::new(&batch.word_offsets)?,
             hidden,
         };
-        let input = EncoderInput {
+        let input = |adapter| EncoderInput {
             pieces: Ids::from(batch.ids.as_slice()),
             unknown_piece: self.tokenizer().unknown_id(),
             texts: cuts.texts.clone(),
             words: cuts.segments.clone(),
             shapes: batch.shapes.clone(),
-            adapter: None,
+            adapter,
         };
         let asked: Vec<usize> = (0..wanted.len()).filter(|&task| !wanted[task].is_empty()).collect();
         let mut forward = Forward { outputs: wanted.iter().map(|_| None).collect(), attention: None };
@@ -89,8 +89,7 @@ impl Model {
             let place = match encoded.iter().position(|encoded| encoded.adapter == adapter) {
                 Some(place) => place,
                 None => {
-                    let input = EncoderInput { adapter, ..input.clone() };
-                    encoded.push(self.encode(parameters, &input, pass)?);
+                    encoded.push(self.encode(parameters, &input(adapter), pass)?);
                     encoded.len() - 1
                 }
             };

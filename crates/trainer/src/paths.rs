@@ -6,9 +6,6 @@ use polytask_data::Paths;
 
 use crate::{Config, Result};
 
-/// What the source of an encoder begins with that is fetched from elsewhere.
-const REMOTE: &str = "hf:";
-
 /// A configuration as text with all paths absolute, which holds wherever the model folder lies. Relative paths start at
 /// `base`.
 ///
@@ -26,7 +23,7 @@ pub fn with_absolute_paths(document: &Document, base: &Path) -> Result<String> {
     if let Some(path) = &config.tokenizer.path {
         document.set_at(&["tokenizer", "path"], absolute_path(base, path)?)?;
     }
-    if let Some(path) = config.model.encoder.source().filter(|path| !path.starts_with(REMOTE)) {
+    if let Some(path) = config.model.encoder.source().filter(|path| !polytask_hub::is_remote(path)) {
         document.set_at(&["encoder", "path"], absolute_path(base, path.as_ref())?)?;
     }
     Ok(document.to_toml())

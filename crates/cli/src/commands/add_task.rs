@@ -71,10 +71,8 @@ impl AddTask {
 
     /// Where the model lies until it is proved.
     fn training_folder(&self) -> Result<PathBuf> {
-        let name = self.out.file_name().with_context(|| format!("{} has no name", self.out.display()))?;
-        let mut name = name.to_os_string();
-        name.push(".training");
-        Ok(self.out.with_file_name(name))
+        ensure!(self.out.file_name().is_some(), "{} has no name", self.out.display());
+        Ok(self.out.with_added_extension("training"))
     }
 
     /// Trains, proves and writes; `None` where it was interrupted.

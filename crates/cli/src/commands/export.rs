@@ -71,21 +71,14 @@ fn hugging_face(model: &Model, folder: &Path) -> Result<()> {
         "it is a model of 8-bit integers: export the one that it was quantized from"
     );
     // A folder that is there is whole.
-    let unfinished = with_ending(folder, ".tmp")?;
+    ensure!(folder.file_name().is_some(), "{} has no name", folder.display());
+    let unfinished = folder.with_added_extension("tmp");
     let done = hugging_face_files(model, architecture, &unfinished)
         .and_then(|()| fs::rename(&unfinished, folder).with_context(|| folder.display().to_string()));
     if done.is_err() && unfinished.exists() {
         fs::remove_dir_all(&unfinished).with_context(|| unfinished.display().to_string())?;
     }
     done
-}
-
-/// The same path with something behind its name.
-fn with_ending(path: &Path, ending: &str) -> Result<PathBuf> {
-    let mut name =
-        path.file_name().with_context(|| format!("{} has no name", path.display()))?.to_os_string();
-    name.push(ending);
-    Ok(path.with_file_name(name))
 }
 
 fn hugging_face_files(model: &Model, architecture: &Architecture, folder: &Path) -> Result<()> {

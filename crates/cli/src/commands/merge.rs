@@ -1,13 +1,12 @@
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use polytask_data::PackedBatch;
-use polytask_model::{Example, Model, ModelFolder, Precision};
+use polytask_model::{Example, Model, ModelFolder, Precision, pack};
 use serde_json::json;
 
 use super::eval::labelled_examples;
+use super::quantize::copy;
 use crate::console::{print, print_json};
 
 /// Texts that are answered at a time.
@@ -39,9 +38,7 @@ impl Merge {
     pub(crate) fn run(&self) -> Result<ExitCode> {
         let (source, target) = (ModelFolder::new(&self.folder), ModelFolder::new(&self.out));
         let out = self.out.display();
-        let used =
-            [target.model(), target.checkpoint(), target.parameters()].iter().any(|file| file.exists());
-        ensure!(!used, "{out} holds a model already: give another folder, or remove it");
+        ensure!(!target.is_used(), "{out} holds a model already: give another folder, or remove it");
         let mut model = source.load()?;
         let mut merged = model.merged().with_context(|| self.folder.display().to_string())?;
         let examples = labelled_examples(&source, &model, &self.data)?;
@@ -55,9 +52,6 @@ impl Merge {
         );
         merged.set_precision(precision);
         target.save(&merged, merged.parameters())?;
-        let copy = |from: PathBuf, to: PathBuf| {
-            fs::copy(&from, &to).with_context(|| format!("{} to {}", from.display(), to.display()))
-        };
         copy(source.configuration(), target.configuration())?;
         if source.metrics().exists() {
             copy(source.metrics(), target.metrics())?;
@@ -78,7 +72,7 @@ fn greatest_difference(model: &Model, merged: &Model, examples: &[Example]) -> R
     let tasks: Vec<usize> = (0..model.config().tasks.len()).collect();
     let (mut difference, mut greatest) = (0.0f32, 0.0f32);
     for texts in examples.chunks(BATCH_TEXTS) {
-        let batch = PackedBatch::pack(&texts.iter().map(|example| &example.encoded).collect::<Vec<_>>());
+        let batch = pack(texts);
         let (before, after) = (model.infer(&batch, &tasks)?, merged.infer(&batch, &tasks)?);
         let outputs = before.outputs.iter().flatten().zip(after.outputs.iter().flatten());
         for (a, b) in outputs.flat_map(|(a, b)| a.logits.data().iter().zip(b.logits.data())) {

@@ -42,7 +42,7 @@ impl Quantize {
         let source = ModelFolder::new(&self.folder);
         let target = ModelFolder::new(self.out.clone().map_or_else(|| self.beside(), Ok)?);
         ensure!(
-            !target.model().exists(),
+            !target.is_used(),
             "{} holds a model already: give another folder with --out, or remove it",
             target.path().display()
         );
@@ -55,9 +55,6 @@ impl Quantize {
         let after = evaluate(&model, model.constants(), &examples)?;
 
         target.save(&model, model.parameters())?;
-        let copy = |from: PathBuf, to: PathBuf| {
-            fs::copy(&from, &to).with_context(|| format!("{} to {}", from.display(), to.display()))
-        };
         copy(source.configuration(), target.configuration())?;
         // Of its own dev data alone: other files' figures are not the model's.
         if self.data.is_empty() {
@@ -94,6 +91,12 @@ impl Quantize {
         print(format!("{}\n\n{before} became {after}: {}", columns(&table), target.path().display()))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Copies a file, and says which where it cannot.
+pub(super) fn copy(from: PathBuf, to: PathBuf) -> Result<()> {
+    fs::copy(&from, &to).with_context(|| format!("{} to {}", from.display(), to.display()))?;
+    Ok(())
 }
 
 fn losses(before: &Evaluation, after: &Evaluation) -> Vec<Loss> {

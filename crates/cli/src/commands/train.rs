@@ -127,10 +127,7 @@ impl Train {
         if self.resume && !folder.checkpoint().exists() {
             return Err(Error::NoCheckpoint { file: folder.checkpoint() }.into());
         }
-        // A pretrained encoder's folder has a file of the same name.
-        let used =
-            [folder.model(), folder.checkpoint(), folder.parameters()].iter().any(|file| file.exists());
-        if !self.resume && used {
+        if !self.resume && folder.is_used() {
             return Err(Error::FolderInUse { folder: self.out.clone() }.into());
         }
         Ok(())

@@ -1,18 +1,13 @@
 //! BERT and its kin: learnt positions, layers with the norm after each residual.
 
 use polytask_attention::{Adapter, LayerNorm, Linear};
-use polytask_tensor::initialize::Initializer;
-use polytask_tensor::{
-    Error, Ids, Offsets, ParameterBuilder, ParameterId, Parameters, Pass, Result, Tensor, ops,
-};
+use polytask_tensor::{Ids, Offsets, ParameterBuilder, ParameterId, Parameters, Pass, Result, Tensor, ops};
 
 use super::architecture::Architecture;
+use super::{TABLE, check_longest};
 use crate::layer::{LayerSizes, TransformerLayer};
 use crate::stack::Stack;
 use crate::{Encoder, EncoderInput, Norm, OnLayer};
-
-/// Tables of fresh models are drawn with this spread; those of pretrained ones are read.
-const STANDARD_DEVIATION: f32 = 0.02;
 
 /// Embeddings and layers of BERT, DistilBERT, RoBERTa or ELECTRA.
 #[derive(Debug)]
@@ -95,9 +90,8 @@ impl Embeddings {
     fn new(architecture: &Architecture, builder: &mut ParameterBuilder<'_>) -> Result<Self> {
         let Architecture { embedding_width: width, first_position, max_tokens, epsilon, dropout, .. } =
             *architecture;
-        let normal = Initializer::Normal { standard_deviation: STANDARD_DEVIATION };
         let mut table =
-            |name: &str, rows: usize| builder.part(name).parameter("weight", &[rows, width], normal);
+            |name: &str, rows: usize| builder.part(name).parameter("weight", &[rows, width], TABLE);
         let pieces = table("pieces", architecture.vocabulary)?;
         let positions = table("positions", first_position + max_tokens)?;
         let token_types = match architecture.token_types {
@@ -131,11 +125,7 @@ impl Embeddings {
 
     /// The row of the table of positions for each piece.
     fn places(&self, texts: &Offsets) -> Result<Ids> {
-        let (longest, most) = (texts.longest(), self.max_tokens);
-        if longest > most {
-            let message = format!("a text of {longest} pieces, but the model reads {most} at most");
-            return Err(Error::shape("positions", message));
-        }
+        check_longest(texts, self.max_tokens)?;
         let places =
             texts.iter().flat_map(|text| (0..text.len() as u32).map(|place| self.first_position + place));
         Ok(places.collect::<Vec<_>>().into())

@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use polytask_attention::Adapter;
-use polytask_tensor::{Error, ParameterBuilder, Result, Tensor};
+use polytask_tensor::initialize::Initializer;
+use polytask_tensor::{Error, Offsets, ParameterBuilder, Result, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,20 @@ use modern_bert::ModernBert;
 
 pub use architecture::{Architecture, Family, Rotary};
 pub use export::write_hugging_face;
+
+/// How tables of fresh models are drawn; those of pretrained ones are read.
+const TABLE: Initializer = Initializer::Normal { standard_deviation: 0.02 };
+
+/// Refuses a batch with a text of more pieces than the model reads.
+fn check_longest(texts: &Offsets, most: usize) -> Result<()> {
+    match texts.longest() {
+        longest if longest <= most => Ok(()),
+        longest => {
+            let message = format!("a text of {longest} pieces, but the model reads {most} at most");
+            Err(Error::shape("positions", message))
+        }
+    }
+}
 
 /// An encoder of the BERT family as Hugging Face has it: BERT (and MiniLM), DistilBERT, RoBERTa, ELECTRA or ModernBERT.
 ///

@@ -1,15 +1,12 @@
 //! ModernBERT: rotary positions, gated feed-forward networks, the norm before each block, local attention in most layers.
 
 use polytask_attention::{Adapter, Bottlenecks, LayerNorm, Linear, SelfAttention};
-use polytask_tensor::initialize::Initializer;
-use polytask_tensor::{Error, Offsets, ParameterBuilder, ParameterId, Parameters, Pass, Result, Tensor, ops};
+use polytask_tensor::{Offsets, ParameterBuilder, ParameterId, Parameters, Pass, Result, Tensor, ops};
 
 use super::architecture::{Architecture, Rotary};
+use super::{TABLE, check_longest};
 use crate::stack::{Layer, Stack};
 use crate::{Encoder, EncoderInput, OnLayer};
-
-/// Tables of fresh models are drawn with this spread; those of pretrained ones are read.
-const STANDARD_DEVIATION: f32 = 0.02;
 
 /// Embeddings and layers of ModernBERT: x_i = norm(E_piece[id_i]), then the layers, then a norm.
 #[derive(Debug)]
@@ -32,9 +29,8 @@ impl ModernBert {
         builder: &mut ParameterBuilder<'_>,
     ) -> Result<Self> {
         let Architecture { vocabulary, width, max_tokens, epsilon, dropout, .. } = *architecture;
-        let normal = Initializer::Normal { standard_deviation: STANDARD_DEVIATION };
         let mut embeddings = builder.part("embeddings");
-        let pieces = embeddings.part("pieces").parameter("weight", &[vocabulary, width], normal)?;
+        let pieces = embeddings.part("pieces").parameter("weight", &[vocabulary, width], TABLE)?;
         let embeddings_norm = LayerNorm::without_bias(&mut embeddings.part("norm"), width, epsilon)?;
         let layers =
             Stack::new(architecture.layers, recompute_activations, adapters, builder, |layer, builder| {
@@ -65,11 +61,7 @@ impl Encoder for ModernBert {
         pass: &mut Pass,
         on_layer: OnLayer<'_>,
     ) -> Result<Tensor> {
-        let (longest, most) = (input.texts.longest(), self.max_tokens);
-        if longest > most {
-            let message = format!("a text of {longest} pieces, but the model reads {most} at most");
-            return Err(Error::shape("positions", message));
-        }
+        check_longest(&input.texts, self.max_tokens)?;
         let tables = [(parameters.get(self.pieces), &input.pieces)];
         let x = ops::embedding_sum(&tables, input.pieces.len())?;
         let x = pass.dropout(&self.embeddings_norm.forward(parameters, &x)?, self.dropout)?;
