@@ -7,6 +7,7 @@ mod bf16;
 mod blocks;
 mod int8;
 mod kernel;
+mod turned;
 
 pub(crate) use bf16::{Bf16Right, product_bf16_then};
 use blocks::Blocks;
@@ -17,7 +18,7 @@ pub(crate) use int8::{Int8Matrix, Int8Right, LONGEST_SUM, product_int8_then};
 
 /// Rows that a block has at least.
 const FEWEST_ROWS: usize = 96;
-/// The same where the right side is read transposed: `gemm` packs it anew for every block of rows.
+/// The same where the right side is read transposed: it is turned or packed anew for every block of rows.
 const FEWEST_ROWS_OF_TRANSPOSED: usize = 384;
 
 /// A matrix to be read: values, and whether to read it transposed.
@@ -38,6 +39,11 @@ impl<'a> Matrix<'a> {
     /// The same values read with rows and columns exchanged.
     pub(crate) fn transposed(self) -> Self {
         Self { values: self.values, row_stride: self.column_stride, column_stride: self.row_stride }
+    }
+
+    /// The same without its first columns.
+    fn beginning_at(self, column: usize) -> Self {
+        Self { values: &self.values[column * self.column_stride..], ..self }
     }
 
     /// Whether the values of a row, rather than of a column, lie side by side.
@@ -105,29 +111,37 @@ pub(crate) fn product_then(
     let result = RowParts::new(result, columns);
     let fewest_rows = if right.is_row_major() { FEWEST_ROWS } else { FEWEST_ROWS_OF_TRANSPOSED };
     Blocks::new(rows, inner, columns, fewest_rows).for_each(|rows, columns| {
-        // SAFETY: both sides cover their shapes, and the blocks of the result are disjoint.
-        unsafe {
-            gemm::gemm(
-                rows.len(),
-                columns.len(),
-                inner,
-                result.pointer(rows.start, columns.start),
-                1,
-                result.columns() as isize,
-                false,
-                left.values.as_ptr().add(rows.start * left.row_stride),
-                left.column_stride as isize,
-                left.row_stride as isize,
-                right.values.as_ptr().add(columns.start * right.column_stride),
-                right.column_stride as isize,
-                right.row_stride as isize,
-                0.0,
-                1.0,
-                false,
-                false,
-                false,
-                gemm::Parallelism::None,
-            );
+        let product = |right: Matrix<'_>| {
+            // SAFETY: both sides cover their shapes, and the blocks of the result are disjoint.
+            unsafe {
+                gemm::gemm(
+                    rows.len(),
+                    columns.len(),
+                    inner,
+                    result.pointer(rows.start, columns.start),
+                    1,
+                    result.columns() as isize,
+                    false,
+                    left.values.as_ptr().add(rows.start * left.row_stride),
+                    left.column_stride as isize,
+                    left.row_stride as isize,
+                    right.values.as_ptr(),
+                    right.column_stride as isize,
+                    right.row_stride as isize,
+                    0.0,
+                    1.0,
+                    false,
+                    false,
+                    false,
+                    gemm::Parallelism::None,
+                );
+            }
+        };
+        let part = right.beginning_at(columns.start);
+        if right.is_row_major() || rows.len() < FEWEST_ROWS {
+            product(part);
+        } else {
+            turned::with_rows_side_by_side(part, inner, columns.len(), product);
         }
         let first = columns.start;
         // SAFETY: the blocks are disjoint.
