@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::cuda::{Gpu, Grid};
 use crate::lanes::add;
 use crate::parallel::for_each_row_block;
 use crate::{Error, Result, Tensor};
@@ -85,25 +86,37 @@ impl Gradient {
     }
 }
 
-impl std::ops::Add for Gradient {
-    type Output = Gradient;
-
-    fn add(self, other: Gradient) -> Gradient {
+impl Gradient {
+    /// The sum of two gradients of one tensor.
+    ///
+    /// # Errors
+    /// They lie on a GPU, which failed.
+    pub fn plus(self, other: Gradient) -> Result<Gradient> {
         match (self, other) {
             (Gradient::Dense(mut sum), Gradient::Dense(term)) => {
-                sum.update(|values| {
-                    for_each_row_block(values, 1, |first, values| add(values, &term.data()[first..]));
-                });
-                Gradient::Dense(sum)
+                add_to(&mut sum, &term)?;
+                Ok(Gradient::Dense(sum))
             }
             (Gradient::Dense(mut sum), Gradient::Rows(term))
             | (Gradient::Rows(term), Gradient::Dense(mut sum)) => {
                 sum.update(|values| term.add_to(values));
-                Gradient::Dense(sum)
+                Ok(Gradient::Dense(sum))
             }
-            (Gradient::Rows(a), Gradient::Rows(b)) => Gradient::Rows(a.merge(&b)),
+            (Gradient::Rows(a), Gradient::Rows(b)) => Ok(Gradient::Rows(a.merge(&b))),
         }
     }
+}
+
+/// sum ← sum + term.
+fn add_to(sum: &mut Tensor, term: &Tensor) -> Result<()> {
+    if let Some(gpu) = Gpu::of([&*sum, term])? {
+        let arguments = [sum.address_mut_on(gpu)?, gpu.read(term)?, sum.len().into()];
+        return gpu.launch("arithmetic", "add_to", Grid::over(sum.len()), &arguments);
+    }
+    sum.update(|values| {
+        for_each_row_block(values, 1, |first, values| add(values, &term.data()[first..]));
+    });
+    Ok(())
 }
 
 impl RowGradient {
@@ -156,19 +169,21 @@ impl Gradients {
     }
 
     /// Adds the gradients of another pass, for gradient accumulation.
-    pub fn add(&mut self, other: Gradients) {
-        for (id, gradient) in other.0 {
-            accumulate(&mut self.0, id, gradient);
-        }
+    ///
+    /// # Errors
+    /// They lie on a GPU, which failed.
+    pub fn add(&mut self, other: Gradients) -> Result<()> {
+        other.0.into_iter().try_for_each(|(id, gradient)| accumulate(&mut self.0, id, gradient))
     }
 }
 
-fn accumulate(sums: &mut BTreeMap<u64, Gradient>, id: u64, gradient: Gradient) {
+fn accumulate(sums: &mut BTreeMap<u64, Gradient>, id: u64, gradient: Gradient) -> Result<()> {
     let sum = match sums.remove(&id) {
-        Some(sum) => sum + gradient,
+        Some(sum) => sum.plus(gradient)?,
         None => gradient,
     };
     sums.insert(id, sum);
+    Ok(())
 }
 
 impl Tensor {
@@ -192,9 +207,7 @@ impl Tensor {
     /// The shapes differ, or the tensor is not tracked.
     pub fn backward_from(self, gradient: Tensor) -> Result<Gradients> {
         let mut leaves = BTreeMap::new();
-        walk(self, gradient, 0, |tensor, gradient| {
-            accumulate(&mut leaves, tensor.id(), gradient);
-        })?;
+        walk(self, gradient, 0, |tensor, gradient| accumulate(&mut leaves, tensor.id(), gradient))?;
         Ok(Gradients(leaves))
     }
 }
@@ -215,6 +228,7 @@ pub fn gradients_of_losses(losses: &[Tensor], shared: &Tensor) -> Result<Vec<Ten
             if tensor.id() == shared.id() {
                 sum = Some(gradient);
             }
+            Ok(())
         })?;
         Ok(sum.map_or_else(|| Tensor::zeros(shared.shape()), |gradient| gradient.to_dense()))
     };
@@ -227,7 +241,7 @@ fn walk(
     start: Tensor,
     gradient: Tensor,
     oldest: u64,
-    mut reached: impl FnMut(&Tensor, Gradient),
+    mut reached: impl FnMut(&Tensor, Gradient) -> Result<()>,
 ) -> Result<()> {
     if !start.is_tracked() {
         return Err(Error::Gradient("the tensor depends on no leaf: nothing to differentiate".into()));
@@ -242,7 +256,7 @@ fn walk(
     drop(gradient);
     while let (Some((id, tensor)), Some((_, gradient))) = (tensors.pop_last(), sums.pop_last()) {
         let Some(operation) = tensor.operation().filter(|_| id != oldest) else {
-            reached(&tensor, gradient);
+            reached(&tensor, gradient)?;
             continue;
         };
         let inputs = operation.inputs();
@@ -261,7 +275,7 @@ fn walk(
             };
             check(input, &gradient)
                 .map_err(|fault| faulty(operation, format!("for input {place} {fault}")))?;
-            accumulate(&mut sums, input.id(), gradient);
+            accumulate(&mut sums, input.id(), gradient)?;
             tensors.entry(input.id()).or_insert_with(|| input.clone());
         }
     }
@@ -385,9 +399,10 @@ mod tests {
             let values = Tensor::new(values.to_vec(), &[rows.len(), 2]).unwrap();
             Gradient::Rows(RowGradient { rows: rows.to_vec(), values, total_rows: 3 })
         };
-        let both = sparse(&[0, 2], &[1.0, 2.0, 3.0, 4.0]) + sparse(&[1, 2], &[5.0, 6.0, 7.0, 8.0]);
+        let both =
+            sparse(&[0, 2], &[1.0, 2.0, 3.0, 4.0]).plus(sparse(&[1, 2], &[5.0, 6.0, 7.0, 8.0])).unwrap();
         assert_eq!(both.to_dense().data(), [1.0, 2.0, 5.0, 6.0, 10.0, 12.0]);
-        let dense = Gradient::Dense(Tensor::full(&[3, 2], 1.0)) + both;
+        let dense = Gradient::Dense(Tensor::full(&[3, 2], 1.0)).plus(both).unwrap();
         assert_eq!(dense.values(), [2.0, 3.0, 6.0, 7.0, 11.0, 13.0]);
     }
 }

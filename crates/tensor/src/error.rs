@@ -28,6 +28,14 @@ pub enum Error {
         /// The offset found there.
         found: u32,
     },
+    /// A device cannot be used, or failed.
+    #[error("{device}: {message}")]
+    Device {
+        /// Which.
+        device: crate::Device,
+        /// What is missing or what failed, and what to do.
+        message: String,
+    },
     /// A gradient was asked of something that has none.
     #[error("{0}")]
     Gradient(String),

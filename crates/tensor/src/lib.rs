@@ -1,6 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 pub mod autograd;
+#[cfg_attr(
+    not(any(feature = "cuda", feature = "emulation")),
+    allow(dead_code, unused_imports, reason = "there is no driver then")
+)]
+mod cuda;
 mod device;
 mod error;
 mod exponential;

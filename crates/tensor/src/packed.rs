@@ -1,28 +1,49 @@
 //! Integer tensors: row numbers, and the offsets that cut packed rows into texts.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use crate::cuda::{Argument, Gpu, Memory};
 use crate::{Error, Result};
 
+/// Numbers, and their copy on a GPU once an operation there has read them.
+struct Numbers {
+    numbers: Box<[u32]>,
+    on_gpu: OnceLock<Memory>,
+}
+
+impl Numbers {
+    fn shared(numbers: impl Into<Box<[u32]>>) -> Arc<Self> {
+        Arc::new(Self { numbers: numbers.into(), on_gpu: OnceLock::new() })
+    }
+
+    fn on(&self, gpu: &'static Gpu) -> Result<Argument> {
+        if let Some(memory) = self.on_gpu.get() {
+            return Ok(memory.into());
+        }
+        let memory = gpu.upload(&self.numbers)?;
+        Ok(self.on_gpu.get_or_init(|| memory).into())
+    }
+}
+
 /// Row numbers or class numbers, one after another; cloning shares them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ids(Arc<[u32]>);
+#[derive(Clone)]
+pub struct Ids(Arc<Numbers>);
 
 impl Ids {
     /// The ids in their order.
     pub fn as_slice(&self) -> &[u32] {
-        &self.0
+        &self.0.numbers
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.numbers.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.numbers.is_empty()
     }
 
     /// Checks that every id is below `bound`.
@@ -30,10 +51,10 @@ impl Ids {
     /// # Errors
     /// Names the operation, the first id that is not, and where it stands.
     pub fn check_below(&self, bound: usize, operation: &'static str) -> Result<()> {
-        match self.0.iter().position(|&id| id as usize >= bound) {
+        match self.0.numbers.iter().position(|&id| id as usize >= bound) {
             None => Ok(()),
             Some(position) => {
-                let id = self.0[position];
+                let id = self.0.numbers[position];
                 Err(Error::shape(operation, format!("id {id} at position {position} is not below {bound}")))
             }
         }
@@ -42,20 +63,47 @@ impl Ids {
 
 impl From<Vec<u32>> for Ids {
     fn from(ids: Vec<u32>) -> Self {
-        Self(ids.into())
+        Self(Numbers::shared(ids))
     }
 }
 
 impl From<&[u32]> for Ids {
     fn from(ids: &[u32]) -> Self {
-        Self(ids.into())
+        Self(Numbers::shared(ids))
     }
 }
 
 /// Where each segment (a text, a word) of packed rows begins and ends: `[segments + 1]` numbers from 0 on, never
 /// decreasing; segment `s` is rows `offsets[s]..offsets[s + 1]`. Cloning shares them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offsets(Arc<[u32]>);
+#[derive(Clone)]
+pub struct Offsets(Arc<Numbers>);
+
+macro_rules! compared_and_shown_as_numbers {
+    ($($name:ident),*) => {$(
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.0.numbers == other.0.numbers
+            }
+        }
+
+        impl Eq for $name {}
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_tuple(stringify!($name)).field(&self.0.numbers).finish()
+            }
+        }
+
+        impl $name {
+            /// Where the numbers lie on a GPU, copied there at the first call.
+            pub(crate) fn on(&self, gpu: &'static Gpu) -> Result<Argument> {
+                self.0.on(gpu)
+            }
+        }
+    )*};
+}
+
+compared_and_shown_as_numbers!(Ids, Offsets);
 
 impl Offsets {
     /// Offsets as they stand in a packed batch.
@@ -69,7 +117,7 @@ impl Offsets {
         }
         match offsets.windows(2).position(|pair| pair[1] < pair[0]) {
             Some(i) => Err(Error::Offsets { position: i + 1, found: offsets[i + 1] }),
-            None => Ok(Self(offsets.into())),
+            None => Ok(Self(Numbers::shared(offsets))),
         }
     }
 
@@ -82,27 +130,27 @@ impl Offsets {
             end = end.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
             offsets.push(end);
         }
-        Self(offsets.into())
+        Self(Numbers::shared(offsets))
     }
 
     /// The number of segments.
     pub fn segments(&self) -> usize {
-        self.0.len() - 1
+        self.0.numbers.len() - 1
     }
 
     /// The number of rows of all segments together.
     pub fn rows(&self) -> usize {
-        self.0[self.0.len() - 1] as usize
+        self.0.numbers[self.0.numbers.len() - 1] as usize
     }
 
     /// The rows of one segment.
     pub fn range(&self, segment: usize) -> Range<usize> {
-        self.0[segment] as usize..self.0[segment + 1] as usize
+        self.0.numbers[segment] as usize..self.0.numbers[segment + 1] as usize
     }
 
     /// The rows of each segment in turn.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Range<usize>> + '_ {
-        self.0.windows(2).map(|pair| pair[0] as usize..pair[1] as usize)
+        self.0.numbers.windows(2).map(|pair| pair[0] as usize..pair[1] as usize)
     }
 
     /// The rows of the longest segment.

@@ -5,6 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use memmap2::Mmap;
 
+use crate::Result;
+use crate::cuda::{Gpu, Memory};
 use crate::matrix::{Bf16Right, Int8Matrix, Int8Right, Matrix};
 use crate::memory::Values;
 
@@ -15,6 +17,10 @@ pub(crate) struct Storage {
     bf16: OnceLock<Bf16Right>,
     /// As the right side of products of 8-bit integers.
     int8: OnceLock<Int8Right>,
+    /// A copy on a GPU of what lies in main memory.
+    on_gpu: OnceLock<Memory>,
+    /// The values as bf16 on a GPU.
+    bf16_on_gpu: OnceLock<Memory>,
 }
 
 enum Content {
@@ -23,6 +29,8 @@ enum Content {
     Mapped(Arc<Mmap>, Range<usize>),
     /// A quantized matrix, and its values once somebody has asked for them.
     Int8(Int8Matrix, OnceLock<Vec<f32>>),
+    /// So many values on a GPU, and a copy of them once somebody has asked for it.
+    OnGpu(Memory, usize, OnceLock<Vec<f32>>),
 }
 
 impl Storage {
@@ -41,23 +49,90 @@ impl Storage {
         Self::new(Content::Int8(matrix, OnceLock::new()))
     }
 
-    fn new(content: Content) -> Self {
-        Self { content, bf16: OnceLock::new(), int8: OnceLock::new() }
+    /// So many values on a GPU.
+    pub(crate) fn on_gpu(memory: Memory, values: usize) -> Self {
+        Self::new(Content::OnGpu(memory, values, OnceLock::new()))
     }
 
-    /// All values. Those of a quantized matrix are made when they are first asked for.
+    fn new(content: Content) -> Self {
+        let (on_gpu, bf16_on_gpu) = (OnceLock::new(), OnceLock::new());
+        Self { content, bf16: OnceLock::new(), int8: OnceLock::new(), on_gpu, bf16_on_gpu }
+    }
+
+    /// All values. Those of a quantized matrix are made when they are first asked for, those on a GPU copied then; where that
+    /// fails they are NaN, and the next who uses the GPU gets the error.
     pub(crate) fn values(&self) -> &[f32] {
         match &self.content {
             Content::Owned(values) => values,
             Content::Mapped(file, bytes) => bytemuck::cast_slice(&file[bytes.clone()]),
             Content::Int8(matrix, values) => values.get_or_init(|| matrix.to_f32()),
+            Content::OnGpu(memory, count, values) => values.get_or_init(|| {
+                let mut values = vec![f32::NAN; *count];
+                if let Err(error) = memory.gpu().download(memory, 0, &mut values) {
+                    memory.gpu().remember(&error);
+                }
+                values
+            }),
         }
+    }
+
+    /// The number of values.
+    pub(crate) fn len(&self) -> usize {
+        match &self.content {
+            Content::OnGpu(_, values, _) => *values,
+            _ => self.values().len(),
+        }
+    }
+
+    /// The values on a GPU, copied there where they lie elsewhere.
+    pub(crate) fn memory_on(&self, gpu: &'static Gpu) -> Result<&Memory> {
+        match (&self.content, self.on_gpu.get()) {
+            (Content::OnGpu(memory, ..), _) if memory.gpu().device() == gpu.device() => Ok(memory),
+            (_, Some(copy)) if copy.gpu().device() == gpu.device() => Ok(copy),
+            _ => {
+                let copy = gpu.upload(self.values())?;
+                Ok(self.on_gpu.get_or_init(|| copy))
+            }
+        }
+    }
+
+    /// The values as bf16 on a GPU, made once by `round` of the f32 there.
+    pub(crate) fn bf16_on(
+        &self,
+        gpu: &'static Gpu,
+        round: impl FnOnce(&Memory) -> Result<Memory>,
+    ) -> Result<&Memory> {
+        if let Some(rounded) = self.bf16_on_gpu.get() {
+            return Ok(rounded);
+        }
+        let rounded = round(self.memory_on(gpu)?)?;
+        Ok(self.bf16_on_gpu.get_or_init(|| rounded))
+    }
+
+    /// The values on a GPU for a kernel that writes them; those in main memory are no longer kept. What was derived of them
+    /// is dropped.
+    pub(crate) fn memory_mut_on(&mut self, gpu: &'static Gpu) -> Result<&Memory> {
+        self.memory_on(gpu)?;
+        let values = self.len();
+        let is_there =
+            matches!(&self.content, Content::OnGpu(memory, ..) if memory.gpu().device() == gpu.device());
+        if let Some(copy) = self.on_gpu.take().filter(|_| !is_there) {
+            self.content = Content::OnGpu(copy, values, OnceLock::new());
+        }
+        self.bf16.take();
+        self.bf16_on_gpu.take();
+        if let Content::OnGpu(_, _, copy) = &mut self.content {
+            copy.take();
+        }
+        self.memory_on(gpu)
     }
 
     /// The values for writing, where they are this storage's own. What was derived of them is dropped.
     pub(crate) fn values_mut(&mut self) -> Option<&mut [f32]> {
         let Content::Owned(values) = &mut self.content else { return None };
         self.bf16.take();
+        self.on_gpu.take();
+        self.bf16_on_gpu.take();
         Some(values.as_mut_slice())
     }
 
@@ -65,7 +140,7 @@ impl Storage {
     pub(crate) fn int8_matrix(&self) -> Option<&Int8Matrix> {
         match &self.content {
             Content::Int8(matrix, _) => Some(matrix),
-            Content::Owned(_) | Content::Mapped(..) => None,
+            Content::Owned(_) | Content::Mapped(..) | Content::OnGpu(..) => None,
         }
     }
 

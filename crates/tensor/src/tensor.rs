@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 
 use crate::autograd::Operation;
+use crate::cuda::{Argument, Gpu, Memory, Operand};
 use crate::matrix::{Bf16Right, Int8Matrix, Int8Right, LONGEST_SUM};
 use crate::storage::Storage;
 use crate::{Device, Error, Precision, Result, memory};
@@ -116,9 +117,20 @@ impl Tensor {
         Self::alone(storage, shape.to_vec(), Record::Constant)
     }
 
+    /// A constant whose values lie on a GPU.
+    pub(crate) fn on_gpu(memory: Memory, shape: &[usize]) -> Self {
+        let device = memory.gpu().device();
+        let storage = Storage::on_gpu(memory, shape.iter().product());
+        Self::alone_on(device, storage, shape.to_vec(), Record::Constant)
+    }
+
     fn alone(storage: Storage, shape: Vec<usize>, record: Record) -> Self {
+        Self::alone_on(Device::Cpu, storage, shape, record)
+    }
+
+    fn alone_on(device: Device, storage: Storage, shape: Vec<usize>, record: Record) -> Self {
         let precision = Precision::F32;
-        let (id, device, storage) = (next_id(), Device::Cpu, Arc::new(storage));
+        let (id, storage) = (next_id(), Arc::new(storage));
         Self(Arc::new(Inner { id, device, shape, storage, start: 0, precision, record }))
     }
 
@@ -134,11 +146,62 @@ impl Tensor {
         self.0.device
     }
 
-    /// The same values on a device; itself where they lie there already.
-    pub fn to(&self, device: Device) -> Self {
-        match (self.0.device, device) {
-            (Device::Cpu, Device::Cpu) => self.clone(),
+    /// The same values on a device; itself where they lie there already. A leaf is a leaf there again; anything else is a
+    /// constant.
+    ///
+    /// # Errors
+    /// The device cannot be used, or its memory is used up.
+    pub fn to(&self, device: Device) -> Result<Self> {
+        if self.0.device == device {
+            return Ok(self.clone());
         }
+        if device != Device::Cpu {
+            self.0.storage.memory_on(Gpu::open(device)?)?;
+        }
+        let record = if self.is_leaf() { Record::Leaf } else { Record::Constant };
+        let (id, shape, storage) = (next_id(), self.0.shape.clone(), self.0.storage.clone());
+        let Inner { start, precision, .. } = *self.0;
+        Ok(Self(Arc::new(Inner { id, device, shape, storage, start, precision, record })))
+    }
+
+    /// Where the values lie on a GPU, copied there where they lie elsewhere.
+    pub(crate) fn address_on(&self, gpu: &'static Gpu) -> Result<Argument> {
+        Ok(Argument::from(self.0.storage.memory_on(gpu)?).plus(self.0.start))
+    }
+
+    /// The values of a matrix as bf16 on a GPU, rounded once by `round`; for products.
+    pub(crate) fn bf16_operand_on(
+        &self,
+        gpu: &'static Gpu,
+        round: impl FnOnce(&Memory, usize) -> Result<Memory>,
+    ) -> Result<Operand> {
+        let values = self.0.storage.len();
+        let rounded = self.0.storage.bf16_on(gpu, |memory| round(memory, values))?;
+        Ok(Operand::new(Argument::from(rounded).plus_bytes(2 * self.0.start)))
+    }
+
+    /// The values on a GPU for a kernel that writes them in place: these where nobody shares them, else a copy's.
+    pub(crate) fn address_mut_on(&mut self, gpu: &'static Gpu) -> Result<Argument> {
+        let is_own =
+            Arc::get_mut(&mut self.0).is_some_and(|inner| Arc::get_mut(&mut inner.storage).is_some());
+        if !is_own || self.0.storage.len() != self.len() {
+            let copy = gpu.allocate(self.len())?;
+            gpu.copy(self.address_on(gpu)?, &copy, 0, self.len())?;
+            let record = if self.is_leaf() { Record::Leaf } else { Record::Constant };
+            let (precision, shape) = (self.0.precision, self.0.shape.clone());
+            let storage = Storage::on_gpu(copy, self.len());
+            *self = Self::alone_on(gpu.device(), storage, shape, record);
+            if let Some(inner) = Arc::get_mut(&mut self.0) {
+                inner.precision = precision;
+            }
+        }
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.device = gpu.device();
+            if let Some(storage) = Arc::get_mut(&mut inner.storage) {
+                return Ok(Argument::from(storage.memory_mut_on(gpu)?));
+            }
+        }
+        self.address_on(gpu)
     }
 
     /// The shape, outermost dimension first; empty for a scalar.
@@ -259,7 +322,7 @@ impl Tensor {
 
     /// The right side of products in bf16, kept for the next product; `None` where it would not last, or be another's.
     pub(crate) fn kept_bf16_right(&self) -> Option<&Bf16Right> {
-        let is_whole = self.0.storage.values().len() == self.len();
+        let is_whole = self.0.storage.len() == self.len();
         let columns = self.rows_columns().1;
         if is_whole && !self.is_tracked() { self.0.storage.bf16_right(columns) } else { None }
     }
@@ -271,8 +334,8 @@ impl Tensor {
             let mut copy = memory::overwritable(self.len());
             copy.copy_from_slice(self.data());
             let record = if self.is_leaf() { Record::Leaf } else { Record::Constant };
-            let precision = self.0.precision;
-            *self = Self::alone(Storage::owned(copy), self.shape().to_vec(), record);
+            let (precision, device) = (self.0.precision, self.0.device);
+            *self = Self::alone_on(device, Storage::owned(copy), self.shape().to_vec(), record);
             if let Some(inner) = Arc::get_mut(&mut self.0) {
                 inner.precision = precision;
             }
@@ -288,6 +351,12 @@ impl Tensor {
     /// Changes the values as [`values_mut`](Self::values_mut) gives them.
     pub(crate) fn update(&mut self, change: impl FnOnce(&mut [f32])) {
         change(self.values_mut());
+    }
+}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buffer {:?} on {}", self.shape, self.device)
     }
 }
 
@@ -316,9 +385,9 @@ impl std::fmt::Debug for Tensor {
 ///
 /// The only way from here to a [`Tensor`] is [`recorded`](Self::recorded), which asks for the operation with its
 /// backward: a result of a tracked input cannot be made without one.
-#[derive(Debug)]
 pub struct Buffer {
-    values: Vec<f32>,
+    storage: Storage,
+    device: Device,
     shape: Vec<usize>,
 }
 
@@ -331,13 +400,19 @@ impl Buffer {
         if values.len() != shape.iter().product::<usize>() {
             return Err(Error::Length { shape: shape.to_vec(), found: values.len() });
         }
-        Ok(Self { values, shape: shape.to_vec() })
+        Ok(Self { storage: Storage::owned(values), device: Device::Cpu, shape: shape.to_vec() })
+    }
+
+    /// Values that a kernel writes, of the given shape.
+    pub(crate) fn on_gpu(memory: Memory, shape: &[usize]) -> Self {
+        let device = memory.gpu().device();
+        Self { storage: Storage::on_gpu(memory, shape.iter().product()), device, shape: shape.to_vec() }
     }
 
     /// The tensor that remembers the operation, or a constant where no input is tracked.
     pub fn recorded(self, operation: impl Operation) -> Tensor {
         let record = record_of(operation);
-        Tensor::alone(Storage::owned(self.values), self.shape, record)
+        Tensor::alone_on(self.device, self.storage, self.shape, record)
     }
 }
 

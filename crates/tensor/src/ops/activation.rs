@@ -13,6 +13,7 @@ use std::marker::PhantomData;
 
 use pulp::{Arch, NullaryFnOnce};
 
+use crate::cuda::Gpu;
 use crate::exponential;
 use crate::normal_distribution::standard_normal;
 use crate::parallel::for_each_row_block;
@@ -41,6 +42,9 @@ pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
 /// A function of one number, with its derivative where x gave y. No branches: loops over it become vector code.
 trait Function: Send + Sync + 'static {
     const NAME: &'static str;
+    /// The kernels of `kernels/activation.cu`.
+    const FORWARD: &'static str;
+    const BACKWARD: &'static str;
 
     fn value(x: f32) -> f32;
 
@@ -51,6 +55,8 @@ struct Gelu;
 
 impl Function for Gelu {
     const NAME: &'static str = "gelu";
+    const FORWARD: &'static str = "gelu_forward";
+    const BACKWARD: &'static str = "gelu_backward";
 
     #[inline(always)]
     fn value(x: f32) -> f32 {
@@ -68,6 +74,8 @@ struct Relu;
 
 impl Function for Relu {
     const NAME: &'static str = "relu";
+    const FORWARD: &'static str = "relu_forward";
+    const BACKWARD: &'static str = "relu_backward";
 
     #[inline(always)]
     fn value(x: f32) -> f32 {
@@ -85,6 +93,8 @@ struct Tanh;
 
 impl Function for Tanh {
     const NAME: &'static str = "tanh";
+    const FORWARD: &'static str = "tanh_forward";
+    const BACKWARD: &'static str = "tanh_backward";
 
     #[inline(always)]
     fn value(x: f32) -> f32 {
@@ -101,6 +111,8 @@ struct Sigmoid;
 
 impl Function for Sigmoid {
     const NAME: &'static str = "sigmoid";
+    const FORWARD: &'static str = "sigmoid_forward";
+    const BACKWARD: &'static str = "sigmoid_backward";
 
     #[inline(always)]
     fn value(x: f32) -> f32 {
@@ -114,11 +126,16 @@ impl Function for Sigmoid {
 }
 
 fn apply<F: Function>(x: &Tensor) -> Result<Tensor> {
+    let operation = Activation::<F> { x: x.clone(), function: PhantomData };
+    if let Some(gpu) = Gpu::of([x])? {
+        let y = gpu.value_by_value("activation", F::FORWARD, &[x])?;
+        return Ok(Buffer::on_gpu(y, x.shape()).recorded(operation));
+    }
     let mut y = vec![0.0; x.len()];
     for_each_row_block(&mut y, 1, |first, y| {
         Arch::new().dispatch(Values::<F> { y, x: &x.data()[first..], function: PhantomData });
     });
-    Ok(Buffer::new(y, x.shape())?.recorded(Activation::<F> { x: x.clone(), function: PhantomData }))
+    Ok(Buffer::new(y, x.shape())?.recorded(operation))
 }
 
 // The two loops are `NullaryFnOnce` rather than closures, which may not be inlined: `dispatch` compiles what is inlined
@@ -175,6 +192,10 @@ impl<F: Function> Operation for Activation<F> {
     }
 
     fn backward(&self, output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
+        if let Some(gpu) = Gpu::of([gradient, &self.x])? {
+            let dx = gpu.value_by_value("activation", F::BACKWARD, &[&self.x, output, gradient])?;
+            return Ok(vec![Some(Tensor::on_gpu(dx, self.x.shape()).into())]);
+        }
         let mut dx = vec![0.0; self.x.len()];
         for_each_row_block(&mut dx, 1, |first, dx| {
             let [x, y, dy] = [&self.x, output, gradient].map(|tensor| &tensor.data()[first..]);

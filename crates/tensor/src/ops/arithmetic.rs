@@ -7,6 +7,7 @@
 //! sum       s = Σ A       dA = ds everywhere
 //! ```
 
+use crate::cuda::{Argument, Gpu, Grid};
 use crate::parallel::for_each_row_block;
 use crate::{Buffer, Error, Gradient, Operation, Result, Tensor, memory};
 
@@ -20,14 +21,23 @@ fn same_shape(operation: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
     ))
 }
 
-fn zip(a: &Tensor, b: &Tensor, function: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
+/// A result of A's shape: by `kernel` of `kernels/arithmetic.cu`, or by `function` on the processor.
+fn zip(
+    a: &Tensor,
+    b: &Tensor,
+    kernel: &'static str,
+    function: impl Fn(f32, f32) -> f32 + Sync,
+) -> Result<Buffer> {
+    if let Some(gpu) = Gpu::of([a, b])? {
+        return Ok(Buffer::on_gpu(gpu.value_by_value("arithmetic", kernel, &[a, b])?, a.shape()));
+    }
     let mut c = memory::overwritable(a.len());
     for_each_row_block(&mut c, 1, |first, c| {
         let values = first..first + c.len();
         let pairs = a.data()[values.clone()].iter().zip(&b.data()[values]);
         c.iter_mut().zip(pairs).for_each(|(c, (&a, &b))| *c = function(a, b));
     });
-    c
+    Buffer::new(c, a.shape())
 }
 
 /// A + B, of one shape.
@@ -36,7 +46,7 @@ fn zip(a: &Tensor, b: &Tensor, function: impl Fn(f32, f32) -> f32 + Sync) -> Vec
 /// The shapes differ.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     same_shape("add", a, b)?;
-    Ok(Buffer::new(zip(a, b, |a, b| a + b), a.shape())?.recorded(Add { a: a.clone(), b: b.clone() }))
+    Ok(zip(a, b, "add", |a, b| a + b)?.recorded(Add { a: a.clone(), b: b.clone() }))
 }
 
 struct Add {
@@ -64,7 +74,7 @@ impl Operation for Add {
 /// The shapes differ.
 pub fn multiply(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     same_shape("multiply", a, b)?;
-    Ok(Buffer::new(zip(a, b, |a, b| a * b), a.shape())?.recorded(Multiply { a: a.clone(), b: b.clone() }))
+    Ok(zip(a, b, "multiply", |a, b| a * b)?.recorded(Multiply { a: a.clone(), b: b.clone() }))
 }
 
 struct Multiply {
@@ -82,15 +92,25 @@ impl Operation for Multiply {
     }
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        let by = |other: &Tensor| Tensor::new(zip(gradient, other, |g, v| g * v), gradient.shape());
+        let by = |other: &Tensor| multiply(gradient, &other.detach());
         Ok(vec![Some(by(&self.b)?.into()), Some(by(&self.a)?.into())])
     }
 }
 
 /// factor · A.
 pub fn scale(a: &Tensor, factor: f32) -> Result<Tensor> {
-    let values = zip(a, a, |value, _| value * factor);
-    Ok(Buffer::new(values, a.shape())?.recorded(Scale { a: a.clone(), factor }))
+    let operation = Scale { a: a.clone(), factor };
+    if let Some(gpu) = Gpu::of([a])? {
+        let b = gpu.allocate(a.len())?;
+        let arguments = [gpu.read(a)?, factor.into(), Argument::from(&b), a.len().into()];
+        gpu.launch("arithmetic", "scale", Grid::over(a.len()), &arguments)?;
+        return Ok(Buffer::on_gpu(b, a.shape()).recorded(operation));
+    }
+    let mut b = memory::overwritable(a.len());
+    for_each_row_block(&mut b, 1, |first, b| {
+        b.iter_mut().zip(&a.data()[first..]).for_each(|(b, a)| *b = a * factor);
+    });
+    Ok(Buffer::new(b, a.shape())?.recorded(operation))
 }
 
 struct Scale {
@@ -114,8 +134,15 @@ impl Operation for Scale {
 
 /// The sum of all values, from the first to the last; a scalar.
 pub fn sum(a: &Tensor) -> Result<Tensor> {
+    let operation = Sum { a: a.clone() };
+    if let Some(gpu) = Gpu::of([a])? {
+        let total = gpu.allocate(1)?;
+        let arguments = [gpu.read(a)?, Argument::from(&total), a.len().into()];
+        gpu.launch("arithmetic", "sum", Grid::blocks(1, 1024), &arguments)?;
+        return Ok(Buffer::on_gpu(total, &[]).recorded(operation));
+    }
     let total = a.data().iter().map(|&value| f64::from(value)).sum::<f64>() as f32;
-    Ok(Buffer::new(vec![total], &[])?.recorded(Sum { a: a.clone() }))
+    Ok(Buffer::new(vec![total], &[])?.recorded(operation))
 }
 
 struct Sum {
@@ -132,6 +159,12 @@ impl Operation for Sum {
     }
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
+        if let Some(gpu) = Gpu::of([gradient, &self.a])? {
+            let da = gpu.allocate(self.a.len())?;
+            let arguments = [gpu.read(gradient)?, Argument::from(&da), self.a.len().into()];
+            gpu.launch("arithmetic", "fill_with", Grid::over(self.a.len()), &arguments)?;
+            return Ok(vec![Some(Tensor::on_gpu(da, self.a.shape()).into())]);
+        }
         Ok(vec![Some(Tensor::full(self.a.shape(), gradient.item()?).into())])
     }
 }

@@ -9,6 +9,7 @@
 //!
 //! Kept for the backward: X, W.
 
+use crate::cuda::{Gpu, Side};
 use crate::lanes::add;
 use crate::matrix::{Bf16Right, Matrix, product_bf16_then, product_in, product_int8_then, product_then};
 use crate::parallel::sum_over_rows;
@@ -28,13 +29,17 @@ use crate::{Buffer, Error, Gradient, Operation, Precision, Result, Tensor, memor
 /// ```
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let [rows, outputs] = check("linear", x, weight, bias)?;
+    let operation = Linear { x: x.clone(), weight: weight.clone(), bias: bias.cloned() };
+    if let Some(gpu) = Gpu::of([x, weight])? {
+        let y = gpu.product(weight.precision(), x.into(), weight.into(), bias)?;
+        return Ok(Buffer::on_gpu(y, &[rows, outputs]).recorded(operation));
+    }
     let mut y = memory::overwritable(rows * outputs);
     rows_through(weight, x, &mut y, |_, first, y| {
         if let Some(bias) = bias {
             add(y, &bias.data()[first..]);
         }
     });
-    let operation = Linear { x: x.clone(), weight: weight.clone(), bias: bias.cloned() };
     Ok(Buffer::new(y, &[rows, outputs])?.recorded(operation))
 }
 
@@ -96,20 +101,33 @@ impl Operation for Linear {
     }
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        let mut gradients = gradients_of_product(&self.x, &self.weight, gradient.data())?;
+        let mut gradients = gradients_of_product(&self.x, &self.weight, gradient)?;
         if self.bias.is_some() {
-            gradients.push(Some(gradient_of_bias(gradient.data(), gradient.rows_columns().1)?));
+            gradients.push(Some(gradient_of_bias(gradient)?));
         }
         Ok(gradients)
     }
 }
 
 /// dX = dY Wᵀ and dW = Xᵀ dY, each where its tensor is tracked.
-pub(super) fn gradients_of_product(x: &Tensor, weight: &Tensor, dy: &[f32]) -> Result<Vec<Option<Gradient>>> {
+pub(super) fn gradients_of_product(
+    x: &Tensor,
+    weight: &Tensor,
+    dy: &Tensor,
+) -> Result<Vec<Option<Gradient>>> {
+    let precision = weight.precision();
+    if let Some(gpu) = Gpu::of([dy, x, weight])? {
+        let gradient = |of: &Tensor, left: Side<'_>, right: Side<'_>| {
+            let product = of.is_tracked().then(|| gpu.product(precision, left, right, None)).transpose()?;
+            Ok(product.map(|product| Gradient::Dense(Tensor::on_gpu(product, of.shape()))))
+        };
+        let (dx, dw) =
+            ((dy.into(), Side::from(weight).transposed()), (Side::from(x).transposed(), dy.into()));
+        return Ok(vec![gradient(x, dx.0, dx.1)?, gradient(weight, dw.0, dw.1)?]);
+    }
     let (rows, inputs) = x.rows_columns();
     let (_, outputs) = weight.rows_columns();
-    let dy = Matrix::new(dy, outputs);
-    let precision = weight.precision();
+    let dy = Matrix::new(dy.data(), outputs);
     let dx = x.is_tracked().then(|| {
         let mut dx = memory::overwritable(rows * inputs);
         product_in(precision, &mut dx, dy, Matrix::new(weight.data(), outputs).transposed(), outputs, inputs);
@@ -124,7 +142,12 @@ pub(super) fn gradients_of_product(x: &Tensor, weight: &Tensor, dy: &[f32]) -> R
 }
 
 /// db = Σ over the rows of dY.
-pub(super) fn gradient_of_bias(dy: &[f32], outputs: usize) -> Result<Gradient> {
+pub(super) fn gradient_of_bias(dy: &Tensor) -> Result<Gradient> {
+    let (_, outputs) = dy.rows_columns();
+    if let Some(gpu) = Gpu::of([dy])? {
+        return Ok(Tensor::on_gpu(gpu.sum_over_rows(dy)?, &[outputs]).into());
+    }
+    let dy = dy.data();
     let sums = sum_over_rows(dy.len() / outputs.max(1), outputs, |row, sums| {
         add(sums, &dy[row * outputs..(row + 1) * outputs]);
     });

@@ -9,6 +9,7 @@
 //! Kept for the backward: X, W, D. Y and D share the normal distribution's Φ, so D costs little while Z is near.
 
 use super::linear::{check, gradient_of_bias, gradients_of_product, rows_through};
+use crate::cuda::{Argument, Gpu, Grid};
 use crate::lanes::vectorized;
 use crate::matrix::RowParts;
 use crate::normal_distribution::standard_normal;
@@ -22,8 +23,20 @@ use crate::{Buffer, Gradient, Operation, Result, Tensor, memory};
 pub fn linear_gelu(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let [rows, outputs] = check("linear_gelu", x, weight, Some(bias))?;
     let is_tracked = [x, weight, bias].iter().any(|input| input.is_tracked());
-    let mut y = memory::overwritable(rows * outputs);
     let kept_rows = if is_tracked { rows } else { 0 };
+    let operation =
+        |derivative| LinearGelu { x: x.clone(), weight: weight.clone(), bias: bias.clone(), derivative };
+    if let Some(gpu) = Gpu::of([x, weight])? {
+        let z = gpu.product(weight.precision(), x.into(), weight.into(), Some(bias))?;
+        let count = rows * outputs;
+        let (y, derivative) = (gpu.allocate(count)?, gpu.allocate(kept_rows * outputs)?);
+        let of_derivative = if is_tracked { Argument::from(&derivative) } else { Argument::NULL };
+        let arguments = [Argument::from(&z), Argument::from(&y), of_derivative, count.into()];
+        gpu.launch("activation", "gelu_and_derivative", Grid::over(count), &arguments)?;
+        let derivative = Tensor::on_gpu(derivative, &[kept_rows, outputs]);
+        return Ok(Buffer::on_gpu(y, &[rows, outputs]).recorded(operation(derivative)));
+    }
+    let mut y = memory::overwritable(rows * outputs);
     let mut derivative = memory::overwritable(kept_rows * outputs);
     let derivatives = RowParts::new(&mut derivative, outputs);
     rows_through(weight, x, &mut y, |row, first, y| {
@@ -38,8 +51,7 @@ pub fn linear_gelu(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor>
         }
     });
     let derivative = Tensor::new(derivative, &[kept_rows, outputs])?;
-    let operation = LinearGelu { x: x.clone(), weight: weight.clone(), bias: bias.clone(), derivative };
-    Ok(Buffer::new(y, &[rows, outputs])?.recorded(operation))
+    Ok(Buffer::new(y, &[rows, outputs])?.recorded(operation(derivative)))
 }
 
 vectorized! {
@@ -91,15 +103,24 @@ impl Operation for LinearGelu {
     }
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        let mut dz = memory::overwritable(gradient.len());
-        for_each_row_block(&mut dz, 1, |first, dz| {
-            multiply(dz, &self.derivative.data()[first..], &gradient.data()[first..]);
-        });
-        let dz = Tensor::new(dz, gradient.shape())?;
-        let mut gradients = gradients_of_product(&self.x, &self.weight, dz.data())?;
-        gradients.push(Some(gradient_of_bias(dz.data(), gradient.rows_columns().1)?));
+        let dz = gradient_of_sum(&self.derivative, gradient)?;
+        let mut gradients = gradients_of_product(&self.x, &self.weight, &dz)?;
+        gradients.push(Some(gradient_of_bias(&dz)?));
         Ok(gradients)
     }
+}
+
+/// dZ = dY ⊙ D.
+fn gradient_of_sum(derivative: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    if let Some(gpu) = Gpu::of([derivative, dy])? {
+        let dz = gpu.value_by_value("arithmetic", "multiply", &[derivative, dy])?;
+        return Ok(Tensor::on_gpu(dz, dy.shape()));
+    }
+    let mut dz = memory::overwritable(dy.len());
+    for_each_row_block(&mut dz, 1, |first, dz| {
+        multiply(dz, &derivative.data()[first..], &dy.data()[first..]);
+    });
+    Tensor::new(dz, dy.shape())
 }
 
 #[cfg(test)]

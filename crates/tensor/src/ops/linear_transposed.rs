@@ -8,6 +8,7 @@
 //! Kept for the backward: X, W.
 
 use super::linear::gradient_of_bias;
+use crate::cuda::{Gpu, Side};
 use crate::lanes::add;
 use crate::matrix::{Matrix, product_in};
 use crate::parallel::for_each_row_block;
@@ -34,13 +35,18 @@ pub fn linear_transposed(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<T
         );
         return Err(Error::shape("linear_transposed", message));
     }
+    let operation = LinearTransposed { x: x.clone(), weight: weight.clone(), bias: bias.clone() };
+    if let Some(gpu) = Gpu::of([x, weight])? {
+        let right = Side::from(weight).transposed();
+        let y = gpu.product(weight.precision(), x.into(), right, Some(bias))?;
+        return Ok(Buffer::on_gpu(y, &[rows, outputs]).recorded(operation));
+    }
     let mut y = memory::overwritable(rows * outputs);
     let (left, right) = (Matrix::new(x.data(), inputs), Matrix::new(weight.data(), inputs).transposed());
     product_in(weight.precision(), &mut y, left, right, inputs, outputs);
     for_each_row_block(&mut y, outputs, |_, block| {
         block.chunks_exact_mut(outputs).for_each(|row| add(row, bias.data()));
     });
-    let operation = LinearTransposed { x: x.clone(), weight: weight.clone(), bias: bias.clone() };
     Ok(Buffer::new(y, &[rows, outputs])?.recorded(operation))
 }
 
@@ -61,6 +67,18 @@ impl Operation for LinearTransposed {
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
         let ((rows, inputs), (outputs, _)) = (self.x.rows_columns(), self.weight.rows_columns());
+        let db = gradient_of_bias(gradient)?;
+        if let Some(gpu) = Gpu::of([gradient, &self.x, &self.weight])? {
+            let precision = self.weight.precision();
+            let product = |of: &Tensor, left: Side<'_>, right: &Tensor| {
+                let product =
+                    of.is_tracked().then(|| gpu.product(precision, left, right.into(), None)).transpose()?;
+                Ok(product.map(|product| Gradient::Dense(Tensor::on_gpu(product, of.shape()))))
+            };
+            let dx = product(&self.x, gradient.into(), &self.weight)?;
+            let dw = product(&self.weight, Side::from(gradient).transposed(), &self.x)?;
+            return Ok(vec![dx, dw, Some(db)]);
+        }
         let (dy, precision) = (Matrix::new(gradient.data(), outputs), self.weight.precision());
         let dx = self.x.is_tracked().then(|| {
             let mut dx = memory::overwritable(rows * inputs);
@@ -72,7 +90,6 @@ impl Operation for LinearTransposed {
             product_in(precision, &mut dw, dy.transposed(), Matrix::new(self.x.data(), inputs), rows, inputs);
             Tensor::new(dw, self.weight.shape())
         });
-        let db = gradient_of_bias(gradient.data(), outputs)?;
         Ok(vec![dx.transpose()?.map(Gradient::Dense), dw.transpose()?.map(Gradient::Dense), Some(db)])
     }
 }

@@ -7,8 +7,9 @@
 //!
 //! Kept for the backward: A, B.
 
+use crate::cuda::{self, Gpu};
 use crate::matrix::{Matrix, product};
-use crate::{Buffer, Error, Gradient, Operation, Result, Tensor};
+use crate::{Buffer, Error, Gradient, Operation, Precision, Result, Tensor};
 
 /// How one side of a matrix product is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,13 @@ impl Side {
         match self {
             Side::Plain => (rows, columns),
             Side::Transposed => (columns, rows),
+        }
+    }
+
+    fn on_gpu(self, tensor: &Tensor) -> cuda::Side<'_> {
+        match self {
+            Side::Plain => tensor.into(),
+            Side::Transposed => cuda::Side::from(tensor).transposed(),
         }
     }
 
@@ -49,9 +57,14 @@ pub fn matrix_product(a: &Tensor, side_a: Side, b: &Tensor, side_b: Side) -> Res
             format!("[{m}, {k}] times [{inner}, {n}]: {k} is not {inner}"),
         ));
     }
+    let operation = MatrixProduct { a: a.clone(), side_a, b: b.clone(), side_b };
+    if let Some(gpu) = Gpu::of([a, b])? {
+        let c = gpu.product(Precision::F32, side_a.on_gpu(a), side_b.on_gpu(b), None)?;
+        return Ok(Buffer::on_gpu(c, &[m, n]).recorded(operation));
+    }
     let mut c = vec![0.0; m * n];
     product(&mut c, side_a.read(a), side_b.read(b), k, n);
-    Ok(Buffer::new(c, &[m, n])?.recorded(MatrixProduct { a: a.clone(), side_a, b: b.clone(), side_b }))
+    Ok(Buffer::new(c, &[m, n])?.recorded(operation))
 }
 
 struct MatrixProduct {
@@ -71,6 +84,9 @@ impl Operation for MatrixProduct {
     }
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
+        if let Some(gpu) = Gpu::of([gradient, &self.a, &self.b])? {
+            return self.backward_on(gpu, gradient);
+        }
         let (m, n) = gradient.rows_columns();
         let (_, k) = self.side_a.shape(&self.a);
         let dc = Matrix::new(gradient.data(), n);
@@ -86,6 +102,26 @@ impl Operation for MatrixProduct {
             Side::Transposed => product(&mut db, dc.transposed(), a, m, k),
         }
         Ok(vec![Some(Tensor::new(da, self.a.shape())?.into()), Some(Tensor::new(db, self.b.shape())?.into())])
+    }
+}
+
+impl MatrixProduct {
+    fn backward_on(&self, gpu: &'static Gpu, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
+        let dc = cuda::Side::from(gradient);
+        let (a, b) = (self.side_a.on_gpu(&self.a), self.side_b.on_gpu(&self.b));
+        let da = match self.side_a {
+            Side::Plain => (dc, b.transposed()),
+            Side::Transposed => (b, dc.transposed()),
+        };
+        let db = match self.side_b {
+            Side::Plain => (a.transposed(), dc),
+            Side::Transposed => (dc.transposed(), a),
+        };
+        let gradient = |of: &Tensor, (left, right)| {
+            let product = gpu.product(Precision::F32, left, right, None)?;
+            Ok(Some(Tensor::on_gpu(product, of.shape()).into()))
+        };
+        Ok(vec![gradient(&self.a, da)?, gradient(&self.b, db)?])
     }
 }
 

@@ -1,5 +1,5 @@
-use super::{on_each_device, sample};
-use crate::{Result, Tensor};
+use super::{accelerators, sample};
+use crate::{Device, Gradients, Result, Tensor};
 
 /// The step of the central difference: its truncation error (step²) and the rounding error of f32 (1e-7 / step) are
 /// then both some 1e-4 and less of a gradient of size 1.
@@ -16,17 +16,55 @@ pub fn check_gradients(inputs: &[Tensor], function: impl Fn(&[Tensor]) -> Result
 /// The function's result, of any shape, is weighted with fixed random numbers and summed. The error of an input's
 /// gradient is max |analytic − numeric| relative to max |numeric|: a single value's own size is no yardstick where it
 /// is nearly zero. A gradient of zero everywhere fails, since it would prove nothing.
-/// The check runs on each device that this machine has.
+/// On each GPU that this machine has, the result and the gradients are then compared with those of the processor.
 #[track_caller]
 pub fn check_gradients_within(
     tolerance: f64,
     inputs: &[Tensor],
     function: impl Fn(&[Tensor]) -> Result<Tensor>,
 ) {
-    on_each_device(|device| {
-        let inputs: Vec<Tensor> = inputs.iter().map(|input| input.to(device)).collect();
-        compare(tolerance, &inputs, &function);
-    });
+    compare(tolerance, inputs, &function);
+    for device in accelerators() {
+        compare_with_cpu(device, inputs, &function);
+    }
+}
+
+/// Sums in another order, and functions of other last bits: as f32 has them.
+const DEVICE_TOLERANCE: f32 = 1e-5;
+
+/// The result and the gradients on a device, against those on the processor: the error relative to the largest value, or
+/// to 1.
+#[track_caller]
+fn compare_with_cpu(device: Device, inputs: &[Tensor], function: impl Fn(&[Tensor]) -> Result<Tensor>) {
+    let run = |device: Device| -> Result<(Vec<Tensor>, Tensor, Gradients)> {
+        let leaves = inputs.iter().map(|input| Ok(input.to(device)?.leaf())).collect::<Result<Vec<_>>>()?;
+        let output = function(&leaves)?;
+        let values = output.detach();
+        let gradients = output.backward_from(sample(values.shape(), 0x9e37))?;
+        device.synchronize()?;
+        Ok((leaves, values, gradients))
+    };
+    let run = |device| run(device).unwrap_or_else(|error| panic!("on {device} the function failed: {error}"));
+    let (expected, found) = (run(Device::Cpu), run(device));
+    assert_near(&format!("the result on {device}"), found.1.data(), expected.1.data());
+    for (which, (leaf, leaf_on_cpu)) in found.0.iter().zip(&expected.0).enumerate() {
+        let [found, expected] = [(&found.2, leaf), (&expected.2, leaf_on_cpu)]
+            .map(|(gradients, leaf)| gradients.get(leaf).map(|gradient| gradient.to_dense()));
+        let (Some(found), Some(expected)) = (found, expected) else {
+            panic!("on {device} no gradient reached input {which}");
+        };
+        assert_near(&format!("the gradient of input {which} on {device}"), found.data(), expected.data());
+    }
+}
+
+#[track_caller]
+fn assert_near(what: &str, found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len(), "{what}: numbers of values");
+    let scale = expected.iter().fold(1.0f32, |scale, value| scale.max(value.abs()));
+    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+        let error = (f - e).abs() / scale;
+        assert!(error <= DEVICE_TOLERANCE, "{what}, value {i}: {f}, on the processor {e}, error {error:e}");
+    }
 }
 
 #[track_caller]

@@ -26,9 +26,17 @@ pub fn sample(shape: &[usize], stream: u64) -> Tensor {
     tensor
 }
 
+/// The GPUs that tests run on: the emulated one where it is built in (feature `emulation`), and the first real one where
+/// there is one.
+pub fn accelerators() -> impl Iterator<Item = Device> {
+    let is_there = |device: &Device| device.open().is_ok();
+    [Device::Emulated, Device::Cuda(0)].into_iter().filter(is_there)
+}
+
 /// Runs one test body on every device that this machine has.
 pub fn on_each_device(body: impl Fn(Device)) {
     body(Device::Cpu);
+    accelerators().for_each(body);
 }
 
 /// Asserts that `compute` gives the same bits on 1, 2 and 4 threads.

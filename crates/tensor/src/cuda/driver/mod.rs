@@ -1,0 +1,94 @@
+//! What a GPU does: an NVIDIA one through its driver, or the same kernels on this machine's processor.
+
+#[cfg(feature = "emulation")]
+mod emulated;
+#[cfg(feature = "cuda")]
+mod nvidia;
+#[cfg(feature = "cuda")]
+mod nvidia_product;
+#[cfg(feature = "cuda")]
+mod ptx;
+
+use std::ffi::c_void;
+
+use super::{Grid, Product};
+use crate::Device;
+
+/// Why a driver could not do something.
+pub(super) enum Fault {
+    /// No memory of this size is left.
+    OutOfMemory,
+    /// Anything else, as the end of a sentence.
+    Other(String),
+}
+
+impl From<String> for Fault {
+    fn from(message: String) -> Self {
+        Fault::Other(message)
+    }
+}
+
+/// Memory, kernels and products of one GPU, all in the order of one stream.
+///
+/// Addresses are those of the GPU's memory, also where they are this machine's.
+pub(super) trait Driver: Send + Sync {
+    fn allocate(&self, bytes: usize) -> Result<u64, Fault>;
+
+    /// # Safety
+    /// The address came from [`allocate`](Self::allocate) of the same number of bytes, and nobody uses it any more but what
+    /// was handed to the stream before.
+    unsafe fn free(&self, address: u64, bytes: usize);
+
+    /// Copies into the GPU's memory; the values may change as soon as this returns.
+    ///
+    /// # Safety
+    /// So many bytes lie at the address, and nobody else uses them.
+    unsafe fn upload(&self, bytes: &[u8], address: u64) -> Result<(), Fault>;
+
+    /// Copies out of the GPU's memory, after everything that was handed to the stream before.
+    ///
+    /// # Safety
+    /// So many bytes lie at the address.
+    unsafe fn download(&self, address: u64, bytes: &mut [u8]) -> Result<(), Fault>;
+
+    /// # Safety
+    /// So many bytes lie at both addresses.
+    unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<(), Fault>;
+
+    /// # Safety
+    /// So many bytes lie at the address.
+    unsafe fn clear(&self, address: u64, bytes: usize) -> Result<(), Fault>;
+
+    /// Runs kernel `name` of `kernels/{file}.cu`.
+    ///
+    /// # Safety
+    /// The arguments are the kernel's, in number and type, and what they point to covers what it reads and writes.
+    unsafe fn launch(
+        &self,
+        file: &'static str,
+        name: &'static str,
+        grid: Grid,
+        arguments: &mut [*mut c_void],
+    ) -> Result<(), Fault>;
+
+    /// # Safety
+    /// The addresses cover the shapes.
+    unsafe fn multiply(&self, product: &Product) -> Result<(), Fault>;
+
+    fn synchronize(&self) -> Result<(), Fault>;
+}
+
+/// The driver of a device.
+pub(super) fn open(device: Device) -> Result<Box<dyn Driver>, String> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(ordinal) => Ok(Box::new(nvidia::Nvidia::open(ordinal)?)),
+        #[cfg(feature = "emulation")]
+        Device::Emulated => Ok(Box::new(emulated::Emulated)),
+        #[cfg(not(feature = "cuda"))]
+        Device::Cuda(_) => Err("this program was built without the feature `cuda`".into()),
+        #[cfg(not(feature = "emulation"))]
+        Device::Emulated => Err("this program was built without the feature `emulation`".into()),
+        Device::Cpu => Err("is no GPU".into()),
+    }
+}

@@ -1,0 +1,216 @@
+//! An NVIDIA GPU through its driver, which is looked for at run time.
+
+use std::collections::HashMap;
+use std::ffi::{CString, c_int, c_void};
+use std::sync::{Arc, Mutex};
+
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::sys::{self, CUfunction, CUfunction_attribute_enum, CUmodule, CUresult};
+use cudarc::driver::{CudaContext, CudaStream};
+
+use super::nvidia_product::Products;
+use super::{Driver, Fault, ptx};
+use crate::cuda::gpu::locked;
+use crate::cuda::{Grid, Product};
+
+/// CUDA 12.2: the newest that the checked-in PTX and the functions called here need.
+const DRIVER_NEEDED: c_int = 12020;
+/// Ampere: what the checked-in PTX is made for.
+const CAPABILITY_NEEDED: (i32, i32) = (8, 0);
+/// Dynamic shared memory that a kernel has without asking for more.
+const SHARED_BYTES_UNASKED: usize = 48 * 1024;
+
+pub(super) struct Nvidia {
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    kernels: Mutex<Kernels>,
+    products: Products,
+}
+
+#[derive(Default)]
+struct Kernels {
+    modules: HashMap<&'static str, CUmodule>,
+    functions: HashMap<&'static str, CUfunction>,
+}
+
+// SAFETY: handles of the driver may be used from any thread to which the context is bound.
+unsafe impl Send for Kernels {}
+
+impl Nvidia {
+    pub(super) fn open(ordinal: usize) -> Result<Self, String> {
+        // SAFETY: it only looks for the library.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(
+                "no NVIDIA driver was found (libcuda.so.1): install it, or set device = \"cpu\"".into()
+            );
+        }
+        check_driver_version()?;
+        let count = CudaContext::device_count().map_err(|error| match error.0 {
+            CUresult::CUDA_ERROR_NO_DEVICE => "the driver sees no NVIDIA GPU".into(),
+            _ => said(&error),
+        })?;
+        if ordinal >= count.max(0) as usize {
+            let last = match count {
+                0 => "there is none".to_string(),
+                1 => "the only one is cuda:0".to_string(),
+                _ => format!("the last one is cuda:{}", count - 1),
+            };
+            return Err(format!("there is no GPU of this number: {last}"));
+        }
+        let context = CudaContext::new(ordinal).map_err(|error| said(&error))?;
+        let (major, minor) = context.compute_capability().map_err(|error| said(&error))?;
+        if (major, minor) < CAPABILITY_NEEDED {
+            let name = context.name().unwrap_or_default();
+            return Err(format!(
+                "{name} has compute capability {major}.{minor}, 8.0 is needed (Ampere or newer)"
+            ));
+        }
+        let stream = context.new_stream().map_err(|error| said(&error))?;
+        let products = Products::new(&stream)?;
+        Ok(Self { context, stream, kernels: Mutex::default(), products })
+    }
+
+    /// Binds the context to this thread, which every call of the driver needs.
+    fn bind(&self) -> Result<(), Fault> {
+        self.context.bind_to_thread().map_err(fault)
+    }
+
+    fn function(&self, file: &'static str, name: &'static str) -> Result<CUfunction, Fault> {
+        let mut kernels = locked(&self.kernels);
+        if let Some(&function) = kernels.functions.get(name) {
+            return Ok(function);
+        }
+        let module = match kernels.modules.get(file) {
+            Some(&module) => module,
+            None => {
+                let text = ptx::of(file).ok_or_else(|| format!("there is no kernel file `{file}`"))?;
+                let text = CString::new(text).map_err(|_| format!("the PTX of `{file}` has a zero byte"))?;
+                // SAFETY: it ends with a zero byte.
+                let module = unsafe { result::module::load_data(text.as_ptr().cast()) }.map_err(|error| {
+                    format!("the driver refuses the kernels of `{file}`: {}", said(&error))
+                })?;
+                kernels.modules.insert(file, module);
+                module
+            }
+        };
+        let name_in_c = CString::new(name).map_err(|_| format!("`{name}` is no name"))?;
+        // SAFETY: the module is loaded and stays so.
+        let function = unsafe { result::module::get_function(module, name_in_c) }
+            .map_err(|error| format!("there is no kernel `{name}` in `{file}`: {}", said(&error)))?;
+        kernels.functions.insert(name, function);
+        Ok(function)
+    }
+}
+
+/// Whether the driver knows CUDA 12.2; older ones lack functions, and cannot read the PTX.
+fn check_driver_version() -> Result<(), String> {
+    let mut version = 0;
+    // SAFETY: the pointer is a number's.
+    let answered = unsafe { sys::cuDriverGetVersion(&raw mut version) };
+    if answered == CUresult::CUDA_SUCCESS && version >= DRIVER_NEEDED {
+        return Ok(());
+    }
+    let (major, minor) = (version / 1000, version % 1000 / 10);
+    Err(format!(
+        "the NVIDIA driver is too old: it knows CUDA {major}.{minor}, 12.2 is needed (driver 535 or newer)"
+    ))
+}
+
+/// What the driver says of an error.
+pub(super) fn said(error: &DriverError) -> String {
+    let text = |text: Result<&std::ffi::CStr, DriverError>| {
+        text.map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    format!("{} ({})", text(error.error_string()), text(error.error_name()))
+}
+
+pub(super) fn fault(error: DriverError) -> Fault {
+    match error.0 {
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => Fault::OutOfMemory,
+        _ => Fault::Other(said(&error)),
+    }
+}
+
+impl Driver for Nvidia {
+    fn allocate(&self, bytes: usize) -> Result<u64, Fault> {
+        self.bind()?;
+        // SAFETY: the context is bound.
+        unsafe { result::malloc_sync(bytes) }.map_err(fault)
+    }
+
+    unsafe fn free(&self, address: u64, _bytes: usize) {
+        // Freeing waits for the stream, which may still use it. What cannot be freed is lost, and nobody can help it.
+        if self.bind().is_ok() {
+            // SAFETY: as the trait says.
+            let _ = unsafe { result::free_sync(address) };
+        }
+    }
+
+    unsafe fn upload(&self, bytes: &[u8], address: u64) -> Result<(), Fault> {
+        self.bind()?;
+        // SAFETY: as the trait says; the driver has read the values, which are pageable, when it returns.
+        unsafe { result::memcpy_htod_async(address, bytes, self.stream.cu_stream()) }.map_err(fault)
+    }
+
+    unsafe fn download(&self, address: u64, bytes: &mut [u8]) -> Result<(), Fault> {
+        self.bind()?;
+        // SAFETY: as the trait says; nobody sees the values before the stream has come to them.
+        unsafe { result::memcpy_dtoh_async(bytes, address, self.stream.cu_stream()) }.map_err(fault)?;
+        self.synchronize()
+    }
+
+    unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<(), Fault> {
+        self.bind()?;
+        // SAFETY: as the trait says.
+        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }.map_err(fault)
+    }
+
+    unsafe fn clear(&self, address: u64, bytes: usize) -> Result<(), Fault> {
+        self.bind()?;
+        // SAFETY: as the trait says.
+        unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) }.map_err(fault)
+    }
+
+    unsafe fn launch(
+        &self,
+        file: &'static str,
+        name: &'static str,
+        grid: Grid,
+        arguments: &mut [*mut c_void],
+    ) -> Result<(), Fault> {
+        self.bind()?;
+        let function = self.function(file, name)?;
+        if grid.shared_bytes > SHARED_BYTES_UNASKED {
+            let attribute = CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function is loaded.
+            unsafe {
+                result::function::set_function_attribute(function, attribute, grid.shared_bytes as c_int)
+            }
+            .map_err(fault)?;
+        }
+        let [x, y, z] = grid.blocks;
+        // SAFETY: as the trait says.
+        let launched = unsafe {
+            result::launch_kernel(
+                function,
+                (x, y, z),
+                (grid.threads, 1, 1),
+                grid.shared_bytes as u32,
+                self.stream.cu_stream(),
+                arguments,
+            )
+        };
+        launched.map_err(|error| Fault::Other(format!("kernel `{name}`: {}", said(&error))))
+    }
+
+    unsafe fn multiply(&self, product: &Product) -> Result<(), Fault> {
+        self.bind()?;
+        // SAFETY: as the trait says.
+        unsafe { self.products.multiply(product, &self.stream) }.map_err(Fault::Other)
+    }
+
+    fn synchronize(&self) -> Result<(), Fault> {
+        self.bind()?;
+        self.stream.synchronize().map_err(fault)
+    }
+}

@@ -1,0 +1,175 @@
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::driver::{self, Driver, Fault};
+use super::memory::Cache;
+use super::{Argument, Grid, Memory, Product};
+use crate::{Device, Error, Result, Tensor};
+
+/// An opened GPU. It stays open until the program ends.
+pub(crate) struct Gpu {
+    device: Device,
+    driver: Box<dyn Driver>,
+    pub(super) cache: Mutex<Cache>,
+    /// The first failure of something that had no way to say so.
+    failure: OnceLock<String>,
+}
+
+impl Gpu {
+    /// The GPU of a device, opened at the first call.
+    pub(crate) fn open(device: Device) -> Result<&'static Self> {
+        static OPENED: Mutex<BTreeMap<Device, &'static Gpu>> = Mutex::new(BTreeMap::new());
+        let mut opened = locked(&OPENED);
+        if let Some(gpu) = opened.get(&device) {
+            return Ok(gpu);
+        }
+        let driver = driver::open(device).map_err(|message| Error::Device { device, message })?;
+        let gpu: &'static Gpu =
+            Box::leak(Box::new(Self { device, driver, cache: Mutex::default(), failure: OnceLock::new() }));
+        opened.insert(device, gpu);
+        Ok(gpu)
+    }
+
+    /// The GPU on which one of the tensors lies; `None` where all lie in main memory.
+    pub(crate) fn of<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<Option<&'static Self>> {
+        let device = tensors.into_iter().map(Tensor::device).find(|&device| device != Device::Cpu);
+        device.map(Self::open).transpose()
+    }
+
+    pub(crate) fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Memory for so many f32, holding anything.
+    pub(crate) fn allocate(&'static self, values: usize) -> Result<Memory> {
+        Memory::new(self, 4 * values)
+    }
+
+    /// Memory for so many f32, all zero.
+    pub(crate) fn zeros(&'static self, values: usize) -> Result<Memory> {
+        let memory = self.allocate(values)?;
+        // SAFETY: it was allocated for them.
+        self.checked(unsafe { self.driver.clear(memory.address(), 4 * values) })?;
+        Ok(memory)
+    }
+
+    /// A copy of values, f32 or integers.
+    pub(crate) fn upload<T: bytemuck::NoUninit>(&'static self, values: &[T]) -> Result<Memory> {
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        let memory = Memory::new(self, bytes.len())?;
+        // SAFETY: it was allocated for them.
+        self.checked(unsafe { self.driver.upload(bytes, memory.address()) })?;
+        Ok(memory)
+    }
+
+    /// So many f32 of the GPU's memory from `first` on, once all that was launched before is done.
+    pub(crate) fn download(&self, memory: &Memory, first: usize, values: &mut [f32]) -> Result<()> {
+        let bytes = bytemuck::cast_slice_mut(values);
+        assert!(4 * first + bytes.len() <= memory.bytes(), "a download beyond the memory");
+        // SAFETY: the memory covers them.
+        self.checked(unsafe { self.driver.download(memory.address() + 4 * first as u64, bytes) })
+    }
+
+    /// Copies so many f32 from one place of the GPU's memory to another.
+    pub(crate) fn copy(&self, from: Argument, to: &Memory, first: usize, values: usize) -> Result<()> {
+        assert!(4 * (first + values) <= to.bytes(), "a copy beyond the memory");
+        // SAFETY: `from` is a tensor's place, of so many values.
+        self.checked(unsafe { self.driver.copy(from.bits(), to.address() + 4 * first as u64, 4 * values) })
+    }
+
+    /// Where a tensor's values lie on this GPU, for kernels that read them; copied there first where they do not.
+    pub(crate) fn read(&'static self, tensor: &Tensor) -> Result<Argument> {
+        tensor.address_on(self)
+    }
+
+    /// Runs kernel `name` of `kernels/{file}.cu`; nothing where the grid is empty. The arguments must be those of the
+    /// kernel, in its order.
+    pub(crate) fn launch(
+        &self,
+        file: &'static str,
+        name: &'static str,
+        grid: Grid,
+        arguments: &[Argument],
+    ) -> Result<()> {
+        if grid.blocks.contains(&0) {
+            return Ok(());
+        }
+        let mut bits: Vec<u64> = arguments.iter().map(|argument| argument.bits()).collect();
+        let mut places: Vec<*mut c_void> =
+            bits.iter_mut().map(|bits| std::ptr::from_mut(bits).cast()).collect();
+        // SAFETY: each operation answers for the arguments of its kernels.
+        let launched = unsafe { self.driver.launch(file, name, grid, &mut places) };
+        self.checked(launched)
+    }
+
+    /// Runs a kernel that makes one value of each value of the inputs, all of one length; its arguments are those of the
+    /// inputs, the result and the number of values.
+    pub(crate) fn value_by_value(
+        &'static self,
+        file: &'static str,
+        name: &'static str,
+        inputs: &[&Tensor],
+    ) -> Result<Memory> {
+        let count = inputs.first().map_or(0, |input| input.len());
+        assert!(inputs.iter().all(|input| input.len() == count), "inputs of several lengths for `{name}`");
+        let result = self.allocate(count)?;
+        let mut arguments = inputs.iter().map(|input| self.read(input)).collect::<Result<Vec<_>>>()?;
+        arguments.extend([Argument::from(&result), count.into()]);
+        self.launch(file, name, Grid::over(count), &arguments)?;
+        Ok(result)
+    }
+
+    /// result = left · right (+ bias).
+    pub(crate) fn multiply(&self, product: &Product) -> Result<()> {
+        // SAFETY: whoever described the product took the addresses from tensors of its shapes.
+        self.checked(unsafe { self.driver.multiply(product) })
+    }
+
+    /// Waits until everything is done that was handed to the GPU.
+    pub(crate) fn synchronize(&self) -> Result<()> {
+        self.checked(self.driver.synchronize())
+    }
+
+    /// An address of so many bytes: what lies ready, or new memory; where that is used up, after giving back what lies ready.
+    pub(super) fn address(&self, bytes: usize) -> Result<u64> {
+        if let Some(address) = locked(&self.cache).take(bytes) {
+            return Ok(address);
+        }
+        let first = self.driver.allocate(bytes);
+        let allocated = if matches!(first, Err(Fault::OutOfMemory)) {
+            for (bytes, address) in locked(&self.cache).take_all() {
+                // SAFETY: nobody owns what lies ready.
+                unsafe { self.driver.free(address, bytes) };
+            }
+            self.driver.allocate(bytes)
+        } else {
+            first
+        };
+        self.checked(allocated)
+    }
+
+    /// Remembers a failure for the next who can say so.
+    pub(crate) fn remember(&self, error: &Error) {
+        let _ = self.failure.set(error.to_string());
+    }
+
+    fn checked<T>(&self, result: std::result::Result<T, Fault>) -> Result<T> {
+        let error = |message| Err(Error::Device { device: self.device, message });
+        match (self.failure.get(), result) {
+            (Some(failure), _) => error(format!("an earlier step failed: {failure}")),
+            (None, Ok(value)) => Ok(value),
+            (None, Err(Fault::Other(message))) => error(message),
+            (None, Err(Fault::OutOfMemory)) => error(
+                "the GPU's memory is used up: take a smaller batch_size, set encoder.recompute_activations = true, \
+                 or end other programs that use it"
+                    .into(),
+            ),
+        }
+    }
+}
+
+/// What a mutex holds; a thread that panicked left it whole.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
