@@ -69,12 +69,17 @@ impl Gradient {
         }
     }
 
+    /// What is kept: the whole gradient, or that of the touched rows.
+    pub fn kept(&self) -> &Tensor {
+        match self {
+            Gradient::Dense(tensor) => tensor,
+            Gradient::Rows(sparse) => &sparse.values,
+        }
+    }
+
     /// The values that are kept: all of them, or those of the touched rows.
     pub fn values(&self) -> &[f32] {
-        match self {
-            Gradient::Dense(tensor) => tensor.data(),
-            Gradient::Rows(sparse) => sparse.values.data(),
-        }
+        self.kept().data()
     }
 
     /// Changes the kept values in place.

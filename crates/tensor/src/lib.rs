@@ -24,6 +24,7 @@ mod storage;
 mod tensor;
 mod tensor_file;
 pub mod testing;
+mod update;
 
 pub use autograd::{Gradient, Gradients, Operation, RowGradient};
 pub use device::Device;
@@ -35,3 +36,4 @@ pub use precision::Precision;
 pub use random::{Pass, Philox, RandomKey};
 pub use tensor::{Buffer, Tensor};
 pub use tensor_file::{TensorFile, TensorValues, write_tensors};
+pub use update::{GradientNorm, UpdateRule, average_on_gpu, update_on_gpu};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::cuda::{Argument, Gpu};
 use crate::initialize::Initializer;
 use crate::tensor_file::{TensorFile, write_parameters};
 use crate::{Error, Precision, RandomKey, Result, Tensor};
@@ -85,10 +86,19 @@ impl Parameters {
         self.entries[id.0].tensor.update(change);
     }
 
-    /// Changes the values of all trained parameters in place together; they come in the order in which they were made, with
+    /// The values of all trained parameters, to be changed in place; they come in the order in which they were made, with
     /// nothing for a frozen one.
-    pub fn update_all(&mut self, change: impl FnOnce(Vec<&mut [f32]>)) {
-        change(self.entries.iter_mut().map(Parameter::trained_values).collect());
+    pub fn values_mut(&mut self) -> Vec<&mut [f32]> {
+        self.entries.iter_mut().map(Parameter::trained_values).collect()
+    }
+
+    pub(crate) fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Tensor> {
+        self.entries.iter_mut().map(|parameter| &mut parameter.tensor)
+    }
+
+    /// Where one parameter's values lie on a GPU, for a kernel that writes them.
+    pub(crate) fn address_mut_on(&mut self, id: ParameterId, gpu: &'static Gpu) -> Result<Argument> {
+        self.entries[id.0].tensor.address_mut_on(gpu)
     }
 
     /// Freezes a parameter, which then is a constant and has no gradient, or lets it be trained again.

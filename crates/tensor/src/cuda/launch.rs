@@ -48,6 +48,15 @@ impl Argument {
     /// For a pointer that the kernel does not follow.
     pub(crate) const NULL: Self = Self(0);
 
+    pub(crate) fn is_null(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The address that it is, for a table of addresses.
+    pub(crate) fn address(self) -> u64 {
+        self.0
+    }
+
     pub(super) fn bits(self) -> u64 {
         self.0
     }
