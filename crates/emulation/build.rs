@@ -1,5 +1,6 @@
 //! Compiles the kernels as C++ for the processor and writes down which there are.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -29,11 +30,16 @@ fn main() -> Result<()> {
         build.file(root.join("shim").join(file));
     }
     println!("cargo::rerun-if-changed=shim");
-    let mut kernels = Vec::new();
+    let (mut files, mut kernels) = (BTreeSet::new(), Vec::new());
     for folder in FOLDERS {
         println!("cargo::rerun-if-changed={folder}");
         for path in sources(&root.join(folder))? {
             let (file, names) = scan(&path)?;
+            if !files.insert(file.clone()) {
+                return Err(
+                    format!("{}: another file of kernels is called {file}.cu too", path.display()).into()
+                );
+            }
             let unit = out.join(format!("{file}.cpp"));
             fs::write(&unit, translation_unit(&path, &file, &names)?)?;
             build.file(unit);

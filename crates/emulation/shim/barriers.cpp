@@ -19,7 +19,7 @@ unsigned int lowest_lane(unsigned int mask) {
 }
 
 bool is_same(Site a, Site b) {
-    return a.line == b.line && std::strcmp(a.file, b.file) == 0;
+    return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
 }
 
 bool wait_alike(const Thread &a, const Thread &b) {

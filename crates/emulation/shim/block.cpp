@@ -11,7 +11,8 @@ namespace {
 constexpr std::size_t STACK_BYTES = 64 * 1024;
 // Stacks a power of two apart would share few sets of the cache.
 constexpr std::size_t STACK_DISTANCE = STACK_BYTES + 192;
-constexpr std::size_t GUARD_BYTES = 256;
+// What lies behind the dynamic shared memory and, the last of it to be used, in each stack.
+constexpr std::size_t GUARD_BYTES = 64;
 constexpr char GUARD = 0x5a;
 // Shared memory that nobody wrote reads as NaN.
 constexpr char UNWRITTEN = -1;
@@ -53,12 +54,13 @@ Outcome Block::run(const Launch &launch) {
     threads_.resize(threads);
     warps_.resize((threads + 31) / 32);
     if (stack_count_ < threads) {
-        stacks_.reset(new char[threads * STACK_DISTANCE]);
+        // One more, for the first thread to overrun into.
+        stacks_.reset(new char[(threads + 1) * STACK_DISTANCE]);
         stack_count_ = threads;
     }
     const std::size_t blocks = volume(launch.grid);
     for (std::size_t turn = 0; turn < blocks && outcome_ == Outcome::Complete; ++turn) {
-        blockIdx = place(launch.descending ? blocks - 1 - turn : turn, launch.grid);
+        blockIdx = place(in_order(turn, blocks), launch.grid);
         start_threads();
         run_threads();
     }
@@ -80,46 +82,58 @@ void Block::start_threads() {
     }
 }
 
-// Rounds over the threads until all have returned; each runs up to where it must wait.
+// Each warp runs as far as it can before the next one does, so that a block barrier that is missing shows.
 void Block::run_threads() {
     for (bool has_moved = true; has_moved;) {
         has_moved = false;
-        for (std::size_t turn = 0; turn < threads_.size(); ++turn) {
-            running_ = launch_->descending ? threads_.size() - 1 - turn : turn;
-            Thread &thread = threads_[running_];
-            if (thread.state != State::Ready) {
-                continue;
-            }
-            has_moved = true;
-            threadIdx = thread.index;
-            switch_context(scheduler_, thread.context);
-            if (outcome_ != Outcome::Complete) {
-                return;
+        for (std::size_t turn = 0; turn < warps_.size(); ++turn) {
+            while (step_warp(in_order(turn, warps_.size()))) {
+                has_moved = true;
             }
         }
+    }
+    if (outcome_ != Outcome::Complete) {
+        return;
     }
     if (finished_ < threads_.size()) {
         fail(Outcome::Deadlock, waiting_threads());
-    } else {
-        check_overruns();
+    } else if (!is_intact(shared_.data() + launch_->shared_bytes)) {
+        fail(Outcome::Overrun, "behind the " + std::to_string(launch_->shared_bytes)
+            + " bytes of dynamic shared memory; launch with more, or check the index");
     }
 }
 
-void Block::check_overruns() {
-    if (!is_intact(shared_.data() + launch_->shared_bytes)) {
-        fail(Outcome::Overrun, "something was written behind the " + std::to_string(launch_->shared_bytes)
-            + " bytes of dynamic shared memory; launch with more, or check the index");
-    }
-    for (std::size_t i = 0; i < threads_.size(); ++i) {
-        if (!is_intact(stack(i))) {
-            fail(Outcome::Overrun, "thread " + std::to_string(i) + " needed more than its " + std::to_string(STACK_BYTES)
-                + " bytes of stack; make its local arrays smaller");
+// Runs each lane that is ready up to where it must wait; whether any was.
+bool Block::step_warp(std::size_t warp) {
+    bool has_moved = false;
+    const std::size_t lanes = std::min<std::size_t>(32, threads_.size() - warp * 32);
+    for (std::size_t turn = 0; turn < lanes && outcome_ == Outcome::Complete; ++turn) {
+        running_ = warp * 32 + in_order(turn, lanes);
+        Thread &thread = threads_[running_];
+        if (thread.state == State::Ready) {
+            has_moved = true;
+            threadIdx = thread.index;
+            switch_context(scheduler_, thread.context);
+            check_stack();
         }
     }
+    return has_moved && outcome_ == Outcome::Complete;
+}
+
+// After each step of a thread: its neighbour, whose stack it may have overwritten, must not go on.
+void Block::check_stack() {
+    if (!is_intact(stack(running_))) {
+        fail(Outcome::Overrun, "thread " + std::to_string(running_) + " beyond its " + std::to_string(STACK_BYTES)
+            + " bytes of stack; make its local arrays smaller");
+    }
+}
+
+std::size_t Block::in_order(std::size_t turn, std::size_t count) const {
+    return launch_->descending ? count - 1 - turn : turn;
 }
 
 char *Block::stack(std::size_t thread) {
-    return stacks_.get() + thread * STACK_DISTANCE;
+    return stacks_.get() + (thread + 1) * STACK_DISTANCE;
 }
 
 void Block::leave() {

@@ -64,9 +64,12 @@ class Block {
   private:
     void start_threads();
     void run_threads();
+    bool step_warp(std::size_t warp);
+    // Who is next, of `count` warps, lanes or blocks.
+    std::size_t in_order(std::size_t turn, std::size_t count) const;
     void leave();
     void finish_thread();
-    void check_overruns();
+    void check_stack();
 
     // A barrier is complete when all wait there that have not returned; these three ask whether it is, and go on.
     void complete_block_barrier();

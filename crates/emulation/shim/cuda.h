@@ -54,6 +54,10 @@ struct Site {
     int line;
 };
 
+inline Site here(const char *file = __builtin_FILE(), int line = __builtin_LINE()) {
+    return {file, line};
+}
+
 enum class Operation { Synchronize, Shuffle, Ballot };
 
 // The calling thread's place in its warp.
@@ -87,7 +91,7 @@ inline T shuffle(unsigned int mask, T value, unsigned int source, Site site) {
 
 // Barriers and what the lanes of a warp tell each other. A default argument is evaluated where the call stands.
 
-#define EMULATION_HERE emulation::Site site = emulation::Site{__builtin_FILE(), __builtin_LINE()}
+#define EMULATION_HERE emulation::Site site = emulation::here()
 
 inline void __syncthreads(EMULATION_HERE) { emulation::synchronize_block(site); }
 

@@ -74,7 +74,7 @@ pub enum Error {
     Overrun {
         /// The kernel.
         kernel: String,
-        /// Which block, behind what, and the remedy.
+        /// In which block, beyond what, and the remedy.
         message: String,
     },
 }

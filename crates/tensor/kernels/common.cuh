@@ -1,10 +1,10 @@
 // What several kernels share. No includes: NVRTC compiles it as it stands, and so does the emulation for the processor.
 #pragma once
 
-// Shared memory whose size the launch decides, as an array `name` of `type`. All arrays of a kernel start at the same
-// place; within one file, one name has one type.
+// Shared memory whose size the launch decides, as `name` of type `type *`. All such names start at the same place.
 #ifndef DYNAMIC_SHARED
-#define DYNAMIC_SHARED(type, name) extern __shared__ __align__(16) type name[]
+extern __shared__ __align__(16) unsigned char dynamic_shared[];
+#define DYNAMIC_SHARED(type, name) type *const name = reinterpret_cast<type *>(dynamic_shared)
 #endif
 
 constexpr unsigned int WARP = 32;

@@ -320,9 +320,8 @@ mod tests {
         let before = parameters.get(id).data().to_vec();
         parameters.set_trained(id, false);
         assert_eq!((parameters.trained_count(), parameters.get(id).is_tracked()), (2, false));
-        parameters.update_all(|values| {
-            assert_eq!(values.iter().map(|values| values.len()).collect::<Vec<_>>(), [0, 2]);
-        });
+        let lengths = |values: Vec<&mut [f32]>| values.iter().map(|values| values.len()).collect::<Vec<_>>();
+        assert_eq!(lengths(parameters.values_mut()), [0, 2]);
         parameters.set_trained(id, true);
         assert_eq!((parameters.trained_count(), parameters.get(id).is_tracked()), (8, true));
         assert_eq!(parameters.get(id).data(), before);
@@ -342,11 +341,10 @@ mod tests {
     fn all_are_changed_together_and_who_shares_their_values_is_left_alone() {
         let (_folder, _, mut parameters) = written();
         let before = parameters.clone();
-        parameters.update_all(|values| {
-            assert_eq!(values.iter().map(|values| values.len()).collect::<Vec<_>>(), [6, 2]);
-            let numbered = (0u8..).zip(values.into_iter().flatten());
-            numbered.for_each(|(number, value)| *value = number.into());
-        });
+        let values = parameters.values_mut();
+        assert_eq!(values.iter().map(|values| values.len()).collect::<Vec<_>>(), [6, 2]);
+        let numbered = (0u8..).zip(values.into_iter().flatten());
+        numbered.for_each(|(number, value)| *value = number.into());
         let all = |parameters: &Parameters| -> Vec<f32> {
             parameters.iter().flat_map(|(_, parameter)| parameter.tensor().data().to_vec()).collect()
         };

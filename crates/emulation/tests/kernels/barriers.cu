@@ -1,4 +1,4 @@
-// Barriers that are right, and barriers that are wrong.
+// Barriers that are right, barriers that are wrong, and shared memory that is too small.
 
 #include "common.cuh"
 
@@ -14,14 +14,14 @@ extern "C" __global__ void early_return(int *out, int alive) {
     out[i] = scratch[(i + 1) % alive];
 }
 
-// The same without the barrier.
-extern "C" __global__ void race(int *out, int alive) {
+// out[i] = i + 1, modulo the block's threads, without the barrier that it needs.
+extern "C" __global__ void race(int *out) {
     DYNAMIC_SHARED(int, scratch);
     const int i = static_cast<int>(threadIdx.x);
     scratch[i] = 0;
     __syncthreads();
     scratch[i] = i;
-    out[i] = scratch[(i + 1) % alive];
+    out[i] = scratch[(i + 1) % static_cast<int>(blockDim.x)];
 }
 
 // The last block to come wins.
@@ -88,4 +88,13 @@ extern "C" __global__ void many_rounds(int *out, int rounds) {
         __syncthreads();
     }
     out[blockIdx.x * blockDim.x + i] = sum;
+}
+
+// Writes the whole of a local array of 80,000 bytes.
+extern "C" __global__ void deep_stack(int *out) {
+    volatile int local[20000];
+    for (int i = 19999; i >= 0; --i) {
+        local[i] = i;
+    }
+    out[threadIdx.x] = local[threadIdx.x];
 }

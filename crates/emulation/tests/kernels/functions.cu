@@ -30,7 +30,7 @@ extern "C" __global__ void atomics(float *sum, int *count, unsigned int *bits, i
     atomicMax(&positive_range[1], threadIdx.x + 3);
 }
 
-// What lane 5, the lane beside, and the lane two above hold; negative where odd.
+// What lane 5, the lane beside, and the lane two above hold: −i where i is odd, i / 2, and i.
 extern "C" __global__ void shuffles(int *broadcast, float *beside, unsigned int *above) {
     const int i = static_cast<int>(threadIdx.x);
     broadcast[i] = __shfl_sync(ALL_LANES, i % 2 == 0 ? i : -i, 5);
