@@ -123,11 +123,13 @@ fn numbers() {
 
 #[test]
 fn each_file_has_its_own_helpers() {
-    let mut out = [0_u32];
-    let pointer = out.as_mut_ptr();
-    // SAFETY: one value.
-    unsafe { run("helper_of_this_file", [1, 1], 0, &mut arguments![pointer], Order::Ascending) }.unwrap();
-    assert_eq!(out, [7]);
+    for (kernel, number) in [("number_of_functions", 7), ("number_of_reductions", 8)] {
+        let mut out = [0_u32];
+        let pointer = out.as_mut_ptr();
+        // SAFETY: one value.
+        unsafe { run(kernel, [1, 1], 0, &mut arguments![pointer], Order::Ascending) }.unwrap();
+        assert_eq!(out, [number]);
+    }
 }
 
 #[test]

@@ -44,3 +44,11 @@ extern "C" __global__ void __launch_bounds__(1024) sum_and_max(const float *valu
     maxima[i] = block_max(values[i]);
     sums[i] = block_sum(values[i]);
 }
+
+static __device__ unsigned int number_of_this_file() {
+    return 8;
+}
+
+extern "C" __global__ void number_of_reductions(unsigned int *out) {
+    *out = number_of_this_file();
+}
