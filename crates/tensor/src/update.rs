@@ -107,6 +107,11 @@ impl GradientNorm {
         Ok(Some(Self(Tensor::on_gpu(norm, &[2]))))
     }
 
+    /// What gradients are multiplied by; this waits for the GPU.
+    pub fn factor(&self) -> f32 {
+        self.0.data()[1]
+    }
+
     /// The norm; this waits for the GPU.
     pub fn value(&self) -> f64 {
         f64::from(self.0.data()[0])

@@ -39,24 +39,21 @@ pub(crate) fn write(trainer: &Trainer, file: &Path) -> Result<()> {
     let parameters = trainer.model().parameters();
     let mut tensors = named("parameters", parameters);
     tensors.extend(trainer.average.iter().flat_map(|average| named("average", average)));
-    for ((_, parameter), slots) in parameters.iter().zip(&trainer.optimizer_state.slots) {
-        let kept =
-            trainer.prepared.optimizer.slots().iter().zip(slots).filter(|(_, values)| !values.is_empty());
-        for (slot, values) in kept {
-            let shape = parameter.tensor().shape();
-            tensors.push((format!("optimizer.{slot}.{}", parameter.name), TensorValues { shape, values }));
-        }
+    for (slot, kept) in trainer.prepared.optimizer.slots().iter().zip(&trainer.optimizer_state.slots) {
+        tensors.extend(named(&format!("optimizer.{slot}"), kept));
     }
     let write = |path: &Path| Ok(write_tensors(path, tensors, &[(STATE, &state)])?);
     Ok(write_atomically(file, write)?)
 }
 
+/// All that have values.
 fn named<'a>(prefix: &str, parameters: &'a Parameters) -> Vec<(String, TensorValues<'a>)> {
     let entry = |parameter: &'a polytask_tensor::Parameter| {
         let (shape, values) = (parameter.tensor().shape(), parameter.tensor().data());
         (format!("{prefix}.{}", parameter.name), TensorValues { shape, values })
     };
-    parameters.iter().map(|(_, parameter)| entry(parameter)).collect()
+    let with_values = parameters.iter().filter(|(_, parameter)| !parameter.tensor().is_empty());
+    with_values.map(|(_, parameter)| entry(parameter)).collect()
 }
 
 /// Puts a run where the file left it.
@@ -79,14 +76,8 @@ pub(crate) fn read(trainer: &mut Trainer, path: &Path) -> Result<()> {
     if let Some(average) = &mut trainer.average {
         restore(average, "average", &file)?;
     }
-    let names = trainer.prepared.optimizer.slots();
-    for ((_, parameter), slots) in
-        trainer.prepared.model.parameters().iter().zip(&mut trainer.optimizer_state.slots)
-    {
-        for (name, values) in names.iter().zip(slots).filter(|(_, values)| !values.is_empty()) {
-            let name = format!("optimizer.{name}.{}", parameter.name);
-            values.copy_from_slice(file.tensor(&name, parameter.tensor().shape())?.data());
-        }
+    for (slot, kept) in trainer.prepared.optimizer.slots().iter().zip(&mut trainer.optimizer_state.slots) {
+        restore(kept, &format!("optimizer.{slot}"), &file)?;
     }
     if state.frozen_steps.len() != trainer.optimizer_state.frozen_steps.len() {
         return Err(damaged(path, "its counts of steps are those of other parameters"));
@@ -97,7 +88,8 @@ pub(crate) fn read(trainer: &mut Trainer, path: &Path) -> Result<()> {
 }
 
 fn restore(parameters: &mut Parameters, prefix: &str, file: &TensorFile) -> Result<()> {
-    let places: Vec<_> = parameters.iter().map(|(id, parameter)| (id, parameter.name.clone())).collect();
+    let with_values = parameters.iter().filter(|(_, parameter)| !parameter.tensor().is_empty());
+    let places: Vec<_> = with_values.map(|(id, parameter)| (id, parameter.name.clone())).collect();
     for (id, name) in places {
         let saved = file.tensor(&format!("{prefix}.{name}"), parameters.get(id).shape())?;
         parameters.update(id, |values| values.copy_from_slice(saved.data()));

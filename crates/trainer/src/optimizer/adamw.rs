@@ -1,3 +1,4 @@
+use polytask_tensor::UpdateRule;
 use pulp::{Arch, NullaryFnOnce};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,22 +48,51 @@ impl Optimizer for AdamW {
 
     fn update(&self, values: &mut [f32], gradient: &[f32], slots: &mut [&mut [f32]], update: Update) {
         let [first_moments, second_moments] = slots else { return };
-        let correction = |beta: f32| 1.0 - f64::from(beta).powf(update.step as f64);
-        let decay = if update.decays { update.learning_rate * self.weight_decay } else { 0.0 };
+        let gradient_factor = update.gradient_factor;
+        let Factors { keep, rate, scale } = self.factors(update);
+        let Self { beta1, beta2, epsilon, .. } = *self;
         Arch::new().dispatch(Values {
             values,
             gradient,
             first_moments,
             second_moments,
-            gradient_factor: update.gradient_factor,
-            beta1: self.beta1,
-            beta2: self.beta2,
+            gradient_factor,
+            beta1,
+            beta2,
+            keep,
+            rate,
+            scale,
+            epsilon,
+        });
+    }
+
+    fn rule(&self, update: Update) -> Option<UpdateRule> {
+        let Factors { keep, rate, scale } = self.factors(update);
+        let Self { beta1, beta2, epsilon, .. } = *self;
+        Some(UpdateRule::AdamW { beta1, beta2, epsilon, keep, rate, scale })
+    }
+}
+
+impl AdamW {
+    fn factors(&self, update: Update) -> Factors {
+        let correction = |beta: f32| 1.0 - f64::from(beta).powf(update.step as f64);
+        let decay = if update.decays { update.learning_rate * self.weight_decay } else { 0.0 };
+        Factors {
             keep: 1.0 - decay,
             rate: (f64::from(update.learning_rate) / correction(self.beta1)) as f32,
             scale: (1.0 / correction(self.beta2).sqrt()) as f32,
-            epsilon: self.epsilon,
-        });
+        }
     }
+}
+
+/// What of the step and the learning rate goes into each value.
+struct Factors {
+    /// 1 − η λ
+    keep: f32,
+    /// η / (1 − β₁ᵗ)
+    rate: f32,
+    /// 1 / √(1 − β₂ᵗ)
+    scale: f32,
 }
 
 /// The loop, to be compiled for the vectors of the processor at hand.
@@ -74,11 +104,8 @@ struct Values<'a> {
     gradient_factor: f32,
     beta1: f32,
     beta2: f32,
-    /// 1 − η λ
     keep: f32,
-    /// η / (1 − β₁ᵗ)
     rate: f32,
-    /// 1 / √(1 − β₂ᵗ)
     scale: f32,
     epsilon: f32,
 }

@@ -8,6 +8,7 @@ mod state;
 use std::fmt::Debug;
 
 pub use adamw::AdamW;
+use polytask_tensor::UpdateRule;
 pub use sgd::Sgd;
 pub use state::OptimizerState;
 
@@ -20,6 +21,13 @@ pub trait Optimizer: Debug + Send + Sync {
     /// One step for some values of one parameter; `slots[k]` are what it keeps for them under the k-th name of
     /// [`slots`](Self::slots). The gradient is to be multiplied by `update.gradient_factor`.
     fn update(&self, values: &mut [f32], gradient: &[f32], slots: &mut [&mut [f32]], update: Update);
+
+    /// The same as a GPU's kernel does it for a whole parameter, with the factor of the gradients' norm in place of
+    /// `update.gradient_factor`. Where there is no kernel, the values go to the processor and back in each step.
+    fn rule(&self, update: Update) -> Option<UpdateRule> {
+        let _ = update;
+        None
+    }
 }
 
 /// What holds for one parameter in one step.

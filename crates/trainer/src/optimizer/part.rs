@@ -25,11 +25,11 @@ impl<'a> Part<'a> {
     /// Cuts one parameter; its values, what is kept for them and the gradient must fit each other.
     pub(super) fn cut(
         values: &'a mut [f32],
-        slots: &'a mut [Vec<f32>],
+        slots: Vec<&'a mut [f32]>,
         gradient: &'a Gradient,
         update: Update,
     ) -> Vec<Self> {
-        let mut rest = Rest { values, slots: slots.iter_mut().map(Vec::as_mut_slice).collect(), taken: 0 };
+        let mut rest = Rest { values, slots, taken: 0 };
         match gradient {
             Gradient::Dense(gradient) => gradient
                 .data()

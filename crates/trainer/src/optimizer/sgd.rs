@@ -1,3 +1,4 @@
+use polytask_tensor::UpdateRule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,11 @@ impl Optimizer for Sgd {
             *m = self.momentum * *m + update.gradient_factor * g + decay * *p;
             *p -= update.learning_rate * *m;
         }
+    }
+
+    fn rule(&self, update: Update) -> Option<UpdateRule> {
+        let decay = if update.decays { self.weight_decay } else { 0.0 };
+        Some(UpdateRule::Sgd { momentum: self.momentum, decay, learning_rate: update.learning_rate })
     }
 }
 

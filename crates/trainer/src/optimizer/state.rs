@@ -1,6 +1,8 @@
 //! One step of an optimizer over all parameters.
 
-use polytask_tensor::{Error, Gradient, Parameter, ParameterId, Parameters};
+use polytask_tensor::{
+    Device, Error, Gradient, GradientNorm, ParameterId, Parameters, Tensor, UpdateRule, update_on_gpu,
+};
 use rayon::prelude::*;
 
 use super::part::Part;
@@ -10,9 +12,9 @@ use crate::Result;
 /// What an optimizer keeps of all parameters: one value for each of a parameter's values and each slot.
 #[derive(Clone, Debug, Default)]
 pub struct OptimizerState {
-    /// `[parameter][slot][value]`, in the order of the store and of [`Optimizer::slots`]; no values of a parameter that is
-    /// never trained.
-    pub(crate) slots: Vec<Vec<Vec<f32>>>,
+    /// For each of [`Optimizer::slots`] a store with the names of the parameters, and their shapes; no values of a
+    /// parameter that is never trained.
+    pub(crate) slots: Vec<Parameters>,
     /// What each parameter's learning rate is multiplied by; 1 beyond the end.
     learning_rate_factors: Vec<f32>,
     /// The steps in which each parameter was frozen: its own first step comes after them.
@@ -22,19 +24,25 @@ pub struct OptimizerState {
 impl OptimizerState {
     /// All zero, as before the first step.
     pub fn new(optimizer: &dyn Optimizer, parameters: &Parameters) -> Self {
-        let zeros = |length: usize| optimizer.slots().iter().map(|_| vec![0.0; length]).collect();
-        let slots = parameters.iter().map(|(_, parameter)| zeros(parameter.tensor().len())).collect();
+        let slots = optimizer.slots().iter().map(|_| zeros(parameters, |_| true)).collect();
         Self { slots, learning_rate_factors: Vec::new(), frozen_steps: vec![0; parameters.len()] }
     }
 
     /// The same with a factor on each parameter's learning rate, and with nothing kept where it is 0: what is frozen for
     /// good.
     pub(crate) fn with_learning_rate_factors(mut self, factors: Vec<f32>) -> Self {
-        for (slots, _) in self.slots.iter_mut().zip(&factors).filter(|(_, factor)| **factor == 0.0) {
-            slots.iter_mut().for_each(|slot| *slot = Vec::new());
-        }
+        let is_trained = |id: ParameterId| factors.get(id.index()).is_none_or(|factor| *factor != 0.0);
+        self.slots.iter_mut().for_each(|slot| *slot = zeros(slot, is_trained));
         self.learning_rate_factors = factors;
         self
+    }
+
+    /// Puts everything on a device.
+    ///
+    /// # Errors
+    /// The device cannot be used, or its memory is used up.
+    pub fn move_to(&mut self, device: Device) -> Result<()> {
+        Ok(self.slots.iter_mut().try_for_each(|slot| slot.move_to(device))?)
     }
 
     /// One step for the parameters that have a gradient, ascending, in one pass over memory; weight decay is left out
@@ -50,35 +58,63 @@ impl OptimizerState {
         update: Update,
     ) -> Result<()> {
         self.check(optimizer, parameters, gradients)?;
+        let updates = self.begin_step(parameters, gradients, update);
+        let mut slots: Vec<_> = self.slots.iter_mut().map(|slot| slot.values_mut().into_iter()).collect();
+        let mut next_slots = || slots.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>();
+        let mut all = parameters.values_mut().into_iter().map(|values| (values, next_slots())).enumerate();
+        let mut parts = Vec::new();
+        for ((id, gradient), update) in gradients.iter().zip(updates) {
+            // There by the checks above.
+            let Some((_, (values, slots))) = all.find(|(index, _)| *index == id.index()) else {
+                continue;
+            };
+            parts.extend(Part::cut(values, slots, gradient, update));
+        }
+        parts.par_iter_mut().for_each(|part| part.update(optimizer));
+        Ok(())
+    }
+
+    /// The same on the GPU on which the parameters lie, with the factor of the gradients' norm, which stays there.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply); or the GPU failed.
+    pub fn apply_on_gpu(
+        &mut self,
+        optimizer: &dyn Optimizer,
+        parameters: &mut Parameters,
+        gradients: &[(ParameterId, Gradient)],
+        update: Update,
+        norm: &GradientNorm,
+    ) -> Result<()> {
+        if optimizer.rule(update).is_none() {
+            let gradient_factor = norm.factor();
+            return self.apply(optimizer, parameters, gradients, Update { gradient_factor, ..update });
+        }
+        self.check(optimizer, parameters, gradients)?;
+        let updates = self.begin_step(parameters, gradients, update);
+        let rules: Vec<UpdateRule> =
+            updates.into_iter().filter_map(|update| optimizer.rule(update)).collect();
+        Ok(update_on_gpu(parameters, &mut self.slots, gradients, &rules, norm)?)
+    }
+
+    /// What holds for each parameter that has a gradient; the others are a step further from their first one.
+    fn begin_step(
+        &mut self,
+        parameters: &Parameters,
+        gradients: &[(ParameterId, Gradient)],
+        update: Update,
+    ) -> Vec<Update> {
         for (steps, (_, parameter)) in self.frozen_steps.iter_mut().zip(parameters.iter()) {
             *steps += u64::from(!parameter.is_trained());
         }
-        let is_matrix = |id| parameters.get(id).shape().len() >= 2;
-        let updates: Vec<Update> = gradients
-            .iter()
-            .map(|&(id, _)| {
-                let factor = self.learning_rate_factors.get(id.index()).copied().unwrap_or(1.0);
-                Update {
-                    learning_rate: update.learning_rate * factor,
-                    step: update.step - self.frozen_steps[id.index()],
-                    decays: update.decays && is_matrix(id),
-                    ..update
-                }
-            })
-            .collect();
-        parameters.update_all(|values| {
-            let mut all = values.into_iter().zip(&mut self.slots).enumerate();
-            let mut parts = Vec::new();
-            for ((id, gradient), update) in gradients.iter().zip(updates) {
-                // There by the checks above.
-                let Some((_, (values, slots))) = all.find(|(index, _)| *index == id.index()) else {
-                    continue;
-                };
-                parts.extend(Part::cut(values, slots, gradient, update));
-            }
-            parts.par_iter_mut().for_each(|part| part.update(optimizer));
-        });
-        Ok(())
+        let of_parameter = |&(id, _): &(ParameterId, Gradient)| Update {
+            learning_rate: update.learning_rate
+                * self.learning_rate_factors.get(id.index()).copied().unwrap_or(1.0),
+            step: update.step - self.frozen_steps[id.index()],
+            decays: update.decays && parameters.get(id).shape().len() >= 2,
+            ..update
+        };
+        gradients.iter().map(of_parameter).collect()
     }
 
     fn check(
@@ -88,12 +124,15 @@ impl OptimizerState {
         gradients: &[(ParameterId, Gradient)],
     ) -> Result<()> {
         let refuse = |message| Err(Error::shape("optimizer", message).into());
-        let state_fits = |(slots, (_, parameter)): (&Vec<Vec<f32>>, (ParameterId, &Parameter))| {
-            let length = parameter.tensor().len();
-            let fits = |slot: &Vec<f32>| slot.len() == length || slot.is_empty() && !parameter.is_trained();
-            slots.len() == optimizer.slots().len() && slots.iter().all(fits)
+        let slot_fits = |slot: &Parameters| {
+            let mut both = slot.iter().zip(parameters.iter());
+            slot.len() == parameters.len()
+                && both.all(|((_, kept), (_, parameter))| {
+                    let (kept, length) = (kept.tensor().len(), parameter.tensor().len());
+                    kept == length || kept == 0 && !parameter.is_trained()
+                })
         };
-        if self.slots.len() != parameters.len() || !self.slots.iter().zip(parameters.iter()).all(state_fits) {
+        if self.slots.len() != optimizer.slots().len() || !self.slots.iter().all(slot_fits) {
             return refuse("its state was made for another optimizer or other parameters");
         }
         let gradient_fits = |(id, gradient): &(ParameterId, Gradient)| {
@@ -104,6 +143,17 @@ impl OptimizerState {
         }
         Ok(())
     }
+}
+
+/// A store of zeros of the same names and shapes, without values where a parameter is not `kept`.
+fn zeros(parameters: &Parameters, kept: impl Fn(ParameterId) -> bool) -> Parameters {
+    let mut zeros = Parameters::default();
+    for (id, parameter) in parameters.iter() {
+        let shape = if kept(id) { parameter.tensor().shape() } else { &[0] };
+        // Names that are different in one store are so in another.
+        let _ = zeros.insert(&parameter.name, &Tensor::zeros(shape));
+    }
+    zeros
 }
 
 /// Whether a gradient is one of so many values.
@@ -125,7 +175,7 @@ mod tests {
     use super::super::part::VALUES_A_PART;
     use super::*;
     use crate::{AdamW, Sgd, clipping_factor, gradient_norm};
-    use polytask_tensor::testing::{assert_close, assert_same_on_threads, sample};
+    use polytask_tensor::testing::{accelerators, assert_close, assert_same_on_threads, sample};
     use polytask_tensor::{RowGradient, Tensor};
 
     const STEP: Update = Update { learning_rate: 0.1, step: 1, gradient_factor: 1.0, decays: true };
@@ -205,7 +255,8 @@ mod tests {
             step(&mut state, &mut parameters, Update { step: number, ..STEP });
         }
         let values = parameters.iter().map(|(_, parameter)| parameter.tensor().data().to_vec());
-        values.chain(state.slots.into_iter().flatten()).collect()
+        let kept = state.slots.iter().flat_map(Parameters::iter);
+        values.chain(kept.map(|(_, parameter)| parameter.tensor().data().to_vec())).collect()
     }
 
     /// Without parts: each dense parameter in one call, each touched row in one call.
@@ -218,10 +269,10 @@ mod tests {
         for (id, gradient) in problem().1 {
             let update = Update { decays: parameters.get(id).shape().len() == 2, ..update };
             let width = parameters.get(id).rows_columns().1;
-            let slots = &mut state.slots[id.index()];
+            let slots = state.slots.iter_mut().map(|slot| slot.values_mut().swap_remove(id.index()));
+            let mut slots: Vec<&mut [f32]> = slots.collect();
             parameters.update(id, |values| match gradient {
                 Gradient::Dense(gradient) => {
-                    let mut slots: Vec<&mut [f32]> = slots.iter_mut().map(Vec::as_mut_slice).collect();
                     optimizer.update(values, gradient.data(), &mut slots, update);
                 }
                 Gradient::Rows(touched) => {
@@ -249,6 +300,44 @@ mod tests {
             });
             assert!(in_parts() == expected, "{optimizer:?}");
             assert_same_on_threads(in_parts);
+        }
+    }
+
+    /// Two steps with clipping, the second with a mean over two batches, and one with a norm that is not finite, which
+    /// changes nothing.
+    #[test]
+    fn a_gpu_takes_the_steps_of_the_processor() {
+        let optimizers: [Box<dyn Optimizer>; 2] =
+            [Box::new(AdamW::default()), Box::new(Sgd { momentum: 0.9, weight_decay: 0.1 })];
+        let pairs =
+            accelerators().flat_map(|device| optimizers.iter().map(move |optimizer| (device, optimizer)));
+        for (device, optimizer) in pairs {
+            let optimizer = optimizer.as_ref();
+            let clipped = |number: u64| (0.5, number as usize);
+            let expected = after_two_steps(optimizer, |state, parameters, update| {
+                let (gradients, (max_norm, terms)) = (problem().1, clipped(update.step));
+                let norm = gradient_norm(gradients.iter().map(|(_, gradient)| gradient)) / terms as f64;
+                let gradient_factor = clipping_factor(norm, max_norm) / terms as f32;
+                state.apply(optimizer, parameters, &gradients, Update { gradient_factor, ..update }).unwrap();
+            });
+            let found = after_two_steps(optimizer, |state, parameters, update| {
+                state.move_to(device).unwrap();
+                parameters.move_to(device).unwrap();
+                let (max_norm, terms) = clipped(update.step);
+                let mut gradients = problem().1;
+                for broken in [false, true] {
+                    if broken {
+                        gradients[0].1 = Gradient::Dense(Tensor::full(&[3], f32::INFINITY));
+                    }
+                    gradients[0].1 = Gradient::Dense(gradients[0].1.kept().to(device).unwrap());
+                    let all = gradients.iter().map(|(_, gradient)| gradient);
+                    let norm = GradientNorm::of(all, terms, max_norm).unwrap().unwrap();
+                    assert_eq!(norm.value().is_finite(), !broken);
+                    state.apply_on_gpu(optimizer, parameters, &gradients, update, &norm).unwrap();
+                }
+            });
+            // A square root and a quotient of f32, and sums of squares in another order.
+            found.iter().zip(&expected).for_each(|(found, expected)| assert_close(found, expected, 1e-5));
         }
     }
 
