@@ -5,27 +5,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use polytask_tensor::TensorFile;
-use polytask_tests::{Channels, StopAfter, Workspace, assert_says, bits, on_ranks};
+use polytask_tests::{
+    Channels, PLAIN_DESCENT, StopAfter, WITHOUT_DROPOUT, Workspace, assert_same_gradients, assert_says, bits,
+    gradients_of_one_step, on_ranks,
+};
 use polytask_trainer::{Alone, Communicator, Ending, Error, Prepared, Silent, Trainer};
 
-const WITHOUT_DROPOUT: [&str; 3] =
-    ["encoder.dropout=0.0", "encoder.attention_dropout=0.0", "encoder.word_dropout=0.0"];
-
-/// Plain descent on one batch: what the optimizer keeps after its one step, g + 0 · m, is the gradient itself.
-const ONE_STEP: [&str; 8] = [
-    "optimizer.type=sgd",
-    "optimizer.momentum=0.0",
+const ONE_STEP: [&str; 5] = [
     "tasks.sentiment.weight=0.5",
     "tasks.entities.weight=2.0",
     "tasks.intent.class_weights=balanced",
     "trainer.epochs=1",
     "trainer.batch_size=64",
-    "trainer.gradient_clipping=0.0",
 ];
-
-/// Two ways to the same sums of f32: relative to the largest value of all gradients, and of a parameter's own.
-const ROUNDING: [f32; 2] = [1e-6, 5e-6];
 
 /// One step: the losses of the tasks that had a label, the gradients, and the parameters after it.
 #[derive(Debug, PartialEq)]
@@ -41,7 +33,7 @@ fn step_as(
     assignments: &[&str],
     change: &(impl Fn(&mut Prepared) + Sync),
 ) -> Step {
-    let workspace = Workspace::new(&[&WITHOUT_DROPOUT[..], &ONE_STEP, assignments].concat());
+    let workspace = Workspace::new(&[&WITHOUT_DROPOUT[..], &PLAIN_DESCENT, &ONE_STEP, assignments].concat());
     let mut prepared = workspace.prepare().unwrap();
     prepared.sets[0].dev.clear();
     change(&mut prepared);
@@ -53,15 +45,9 @@ fn step_as(
     if ranks.rank() > 0 {
         return Step { losses: Vec::new(), gradients: BTreeMap::new(), parameters };
     }
-    let state = TensorFile::read(&folder.checkpoint()).unwrap();
-    let gradient = |(_, parameter): (_, &polytask_tensor::Parameter)| {
-        let (name, shape) = (&parameter.name, parameter.tensor().shape());
-        let kept = state.tensor(&format!("optimizer.momentum.{name}"), shape).unwrap();
-        (name.clone(), kept.data().to_vec())
-    };
     Step {
         losses: trainer.progress().history[0].losses.clone(),
-        gradients: trainer.model().parameters().iter().map(gradient).collect(),
+        gradients: gradients_of_one_step(&folder, trainer.model().parameters()),
         parameters,
     }
 }
@@ -75,15 +61,7 @@ fn steps_like_one_process(ranks: usize, assignments: &[&str], change: impl Fn(&m
     for ((task, found), (_, loss)) in steps[0].losses.iter().zip(&expected.losses) {
         assert!((found - loss).abs() < 1e-6 * loss, "{task}: {found}, one process {loss}");
     }
-    let largest = |values: &[f32]| values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-    let largest_of_all = expected.gradients.values().map(|values| largest(values)).fold(0.0, f32::max);
-    for (name, gradient) in &expected.gradients {
-        let found = &steps[0].gradients[name];
-        let difference: Vec<f32> = found.iter().zip(gradient).map(|(f, e)| f - e).collect();
-        let (difference, largest) = (largest(&difference), largest(gradient));
-        let allowed = (ROUNDING[0] * largest_of_all).min(ROUNDING[1] * largest);
-        assert!(difference <= allowed, "{name}: {difference}, the largest is {largest}");
-    }
+    assert_same_gradients(&steps[0].gradients, &expected.gradients);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Helpers panic where a test would: they are made for `#[test]` functions.
 #![allow(clippy::unwrap_used, reason = "helpers of tests unwrap as tests do")]
 
+mod gradients;
 mod ranks;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 // A task type that no crate links does not exist.
 use {polytask_classification as _, polytask_ner as _, polytask_sentiment as _};
 
+pub use gradients::{PLAIN_DESCENT, WITHOUT_DROPOUT, assert_same_gradients, gradients_of_one_step};
 pub use ranks::{Channels, on_ranks};
 
 /// Three tasks on a transformer with everything that takes part in training: dropout, windows and word shapes.

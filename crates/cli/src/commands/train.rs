@@ -107,7 +107,9 @@ impl Train {
     fn train(&self, configuration: &Configuration, ranks: &Arc<dyn Communicator>) -> Result<Outcome> {
         let config = configuration.config()?;
         let folder = ModelFolder::new(&self.out);
-        self.check_use(&folder)?;
+        if ranks.rank() == 0 {
+            self.check_use(&folder)?;
+        }
         start_threads(self.threads.unwrap_or(config.trainer.threads))?;
         let text = with_absolute_paths(&configuration.document, &configuration.base)?;
         let prepared = prepare(config, &configuration.base, &mut DownloadBar::default())?;
@@ -157,7 +159,8 @@ impl Train {
 /// Ends the other ranks too, which would wait for this one.
 fn end_all(ranks: &dyn Communicator, error: &anyhow::Error) {
     if ranks.size() > 1 {
-        say(format_args!("rank {}: error: {}", ranks.rank(), message(error)));
+        // In one piece: all ranks write to one place.
+        say(format!("rank {}: error: {}", ranks.rank(), message(error)));
         ranks.abort();
     }
 }

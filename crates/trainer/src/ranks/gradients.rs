@@ -30,14 +30,28 @@ pub(crate) fn sum_gradients(
     let mut own: BTreeMap<ParameterId, Gradient> = own.into_iter().collect();
     let mut sums = Vec::with_capacity(reached.len());
     for (id, parameter) in parameters.iter() {
-        let Some(reached) = reached.remove(&id.index()) else { continue };
-        let mut gradient = of_extent(reached, own.remove(&id), parameter.tensor());
-        let mut outcome = Ok(());
-        gradient.update(|values| outcome = ranks.sum(values));
-        outcome?;
-        sums.push((id, gradient));
+        if let Some(reached) = reached.remove(&id.index()) {
+            sums.push((id, of_extent(reached, own.remove(&id), parameter.tensor())));
+        }
     }
+    sum_values(ranks, &mut sums)?;
     Ok(sums)
+}
+
+/// All values in one message: each has a delay of its own.
+fn sum_values(ranks: &dyn Communicator, gradients: &mut [(ParameterId, Gradient)]) -> Result<()> {
+    let values: Vec<&[f32]> = gradients.iter().map(|(_, gradient)| gradient.values()).collect();
+    let mut values = values.concat();
+    ranks.sum(&mut values)?;
+    let mut rest = values.as_slice();
+    for (_, gradient) in gradients {
+        gradient.update(|own| {
+            let (sums, others) = rest.split_at(own.len());
+            own.copy_from_slice(sums);
+            rest = others;
+        });
+    }
+    Ok(())
 }
 
 /// For each gradient its parameter and 0, or the number of its rows + 1 and the rows.
