@@ -3,6 +3,9 @@
 //! Helpers panic where a test would: they are made for `#[test]` functions.
 #![allow(clippy::unwrap_used, reason = "helpers of tests unwrap as tests do")]
 
+mod gradients;
+mod ranks;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +18,9 @@ use tempfile::TempDir;
 
 // A task type that no crate links does not exist.
 use {polytask_classification as _, polytask_ner as _, polytask_sentiment as _};
+
+pub use gradients::{PLAIN_DESCENT, WITHOUT_DROPOUT, assert_same_gradients, gradients_of_one_step};
+pub use ranks::{Channels, on_ranks};
 
 /// Three tasks on a transformer with everything that takes part in training: dropout, windows and word shapes.
 pub const CONFIGURATION: &str = r#"

@@ -22,5 +22,5 @@ pub use folder::{FORMAT_VERSION, ModelFolder, write_atomically, write_file};
 pub use forward::{Forward, HeadOutput};
 pub use model::Model;
 pub use polytask_encoder::{Adapter, AdapterConfig};
-pub use polytask_tensor::Precision;
+pub use polytask_tensor::{Device, Precision};
 pub use predict::{Answer, TaskAttentionWeights};

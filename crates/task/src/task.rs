@@ -154,6 +154,16 @@ pub trait Task: Debug + Send + Sync {
     /// Whatever an operation refuses.
     fn loss(&self, output: TaskOutput<'_>, targets: &[&Target]) -> Result<Tensor>;
 
+    /// What [`loss`](Task::loss) divides its sum by. Where several processes have a part of a batch each, the loss of the
+    /// batch is the mean of the parts' losses, weighted by this. The number of rows unless a task averages otherwise.
+    ///
+    /// # Errors
+    /// The targets have the wrong form.
+    fn loss_denominator(&self, output: TaskOutput<'_>, targets: &[&Target]) -> Result<f64> {
+        let _ = targets;
+        Ok(output.logits.rows_columns().0 as f64)
+    }
+
     /// The prediction for each text.
     ///
     /// # Errors

@@ -68,6 +68,7 @@ impl FromStr for Device {
         match text {
             "cpu" => return Ok(Device::Cpu),
             "cuda" => return Ok(Device::Cuda(0)),
+            "emulated" if cfg!(feature = "emulation") => return Ok(Device::Emulated),
             _ => {}
         }
         let ordinal = text.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok());

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-/// The keys that change nothing of the result.
-const WITHOUT_EFFECT: [&str; 2] = ["trainer.threads", "encoder.recompute_activations"];
+/// The keys that change nothing of the result but its rounding.
+const WITHOUT_EFFECT: [&str; 3] = ["trainer.threads", "trainer.device", "encoder.recompute_activations"];
 
 /// The first key in which two configurations differ, with both values.
 pub(crate) fn first_difference(old: &Map<String, Value>, new: &Map<String, Value>) -> Option<String> {

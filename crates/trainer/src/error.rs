@@ -125,6 +125,42 @@ pub enum Error {
         /// The file looked for.
         file: PathBuf,
     },
+    /// Several ranks were started of a program that knows of one.
+    #[error(
+        "`{variable}` says that {ranks} ranks were started, but this program was built without MPI, and each would train and \
+         write as if it were alone: build it with `--features mpi`, or start one process and unset `{variable}`"
+    )]
+    WithoutMpi {
+        /// The variable of the environment.
+        variable: &'static str,
+        /// The ranks, at least.
+        ranks: usize,
+    },
+    /// Ranks that the MPI library does not know of.
+    #[error(
+        "`{variable}` says that {expected} ranks were started, but MPI found {found}: start them with `mpirun` of the MPI \
+         library that the program was built with, or unset `{variable}`"
+    )]
+    OtherRanks {
+        /// The variable of the environment.
+        variable: &'static str,
+        /// The ranks that it speaks of.
+        expected: usize,
+        /// The ranks of MPI.
+        found: usize,
+    },
+    /// A rank that does not train the same.
+    #[error(
+        "rank {rank} has other data, another configuration or another checkpoint than rank 0: start all ranks with the same \
+         command, and let all read the same files"
+    )]
+    RanksDiffer {
+        /// The rank.
+        rank: usize,
+    },
+    /// What ranks say to each other does not come through.
+    #[error("communication between ranks: {0}")]
+    Communication(String),
     /// A folder that is in use.
     #[error(
         "{folder}: holds a model or checkpoint already; add --resume to go on with it, or choose another folder"

@@ -2,7 +2,7 @@ use polytask_tensor::Precision;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Schedule;
+use crate::{DeviceChoice, Schedule};
 
 /// How the model is trained: how often, in which batches, how fast, and when to stop.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -44,6 +44,9 @@ pub struct TrainerSettings {
     pub precision: Precision,
     /// Everything random follows from it: the same seed, the same model.
     pub seed: u64,
+    /// On what to compute: `cpu`, `cuda` or `cuda:1`, or `auto`, the first NVIDIA GPU where there is one. The results differ
+    /// by rounding.
+    pub device: DeviceChoice,
     /// Threads to compute with; 0 takes all cores. The result does not depend on it.
     pub threads: usize,
 }
@@ -63,6 +66,7 @@ impl Default for TrainerSettings {
             early_stopping_patience: 0,
             precision: Precision::F32,
             seed: 0,
+            device: DeviceChoice::Auto,
             threads: 0,
         }
     }

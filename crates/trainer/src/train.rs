@@ -1,19 +1,27 @@
 //! The training loop.
 
+mod epoch;
+mod unread;
+
+use std::sync::Arc;
 use std::time::Instant;
 
 use polytask_data::Step;
-use polytask_model::{Evaluation, Example, Model, ModelFolder, evaluate, mean_of_main_metrics, write_file};
-use polytask_tensor::{Gradient, Gradients, ParameterId, Parameters, Pass};
+use polytask_model::{Example, Model, ModelFolder, write_file};
+use polytask_tensor::{Device, Gradient, GradientNorm, Gradients, ParameterId, Parameters, Pass};
 
 use crate::fingerprint::fingerprint;
 use crate::observer::{Observer, StepProgress};
-use crate::state::{EpochRecord, Progress, Totals};
-use crate::step::{BatchResult, train_on};
+use crate::planned::Planned;
+use crate::ranks::{any, check_alike, part, sum_gradients};
+use crate::state::{Progress, Totals};
+use crate::step::train_on;
 use crate::{
-    Error, OptimizerState, Prepared, Result, Update, average, checkpoint, clipping_factor, gradient_norm,
-    learning_rate_factor,
+    Alone, Communicator, OptimizerState, Prepared, Result, Update, average, checkpoint, clipping_factor,
+    gradient_norm, learning_rate_factor,
 };
+
+use unread::{Unread, check_norm};
 
 /// A training run: everything that changes while it goes on, and what it goes by.
 #[derive(Debug)]
@@ -29,13 +37,12 @@ pub struct Trainer {
     pub(crate) fingerprint: u64,
     tasks: Vec<String>,
     planned: Planned,
-}
-
-/// What all epochs together will take.
-#[derive(Clone, Copy, Debug, Default)]
-struct Planned {
-    batches: u64,
-    steps: u64,
+    /// Who shares the batches.
+    ranks: Arc<dyn Communicator>,
+    device: Device,
+    /// Why it is not a GPU, where one was looked for.
+    no_gpu: Option<String>,
+    unread: Vec<Unread>,
 }
 
 /// How a call to [`Trainer::run`] ended.
@@ -53,18 +60,43 @@ impl Trainer {
     /// A run at its start. `configuration` is the text of the configuration, kept in the model folder.
     ///
     /// # Errors
-    /// The sampler names a data set without batches.
-    pub fn new(prepared: Prepared, configuration: String) -> Result<Self> {
-        let (fingerprint, planned) = (fingerprint(&prepared)?, planned(&prepared)?);
+    /// The sampler names a data set without batches, or the device cannot be used.
+    pub fn new(mut prepared: Prepared, configuration: String) -> Result<Self> {
+        let (device, reason) = prepared.settings.device.open()?;
+        prepared.model.parameters_mut().move_to(device)?;
+        let (fingerprint, planned) = (fingerprint(&prepared)?, Planned::of(&prepared)?);
         let parameters = prepared.model.parameters();
         let factors = prepared.fine_tuning.learning_rate_factors(parameters);
-        let optimizer_state =
+        let mut optimizer_state =
             OptimizerState::new(prepared.optimizer.as_ref(), parameters).with_learning_rate_factors(factors);
         let average = (prepared.settings.weight_averaging > 0.0).then(|| all_trained(parameters));
+        optimizer_state.move_to(device)?;
         let tasks: Vec<String> = prepared.model.config().task_names().map(str::to_string).collect();
         let totals = Totals::new(tasks.len());
         let progress = Progress { current: totals.clone(), total: totals, ..Progress::default() };
-        Ok(Self { prepared, configuration, optimizer_state, average, progress, fingerprint, tasks, planned })
+        let ranks = Arc::new(Alone);
+        Ok(Self {
+            prepared,
+            configuration,
+            optimizer_state,
+            average,
+            progress,
+            fingerprint,
+            tasks,
+            planned,
+            ranks,
+            device,
+            no_gpu: reason.map(|reason| reason.to_string()),
+            unread: Vec::new(),
+        })
+    }
+
+    /// The same run as one of several ranks, each of which makes such a trainer of the same configuration and data.
+    ///
+    /// They share each batch, and rank 0 alone writes, measures and tells its observer; the observers of all are asked whether
+    /// to stop.
+    pub fn with_ranks(self, ranks: Arc<dyn Communicator>) -> Self {
+        Self { ranks, ..self }
     }
 
     /// A run as the checkpoint of a folder left it.
@@ -78,6 +110,16 @@ impl Trainer {
         let Prepared { model, fine_tuning, .. } = &mut trainer.prepared;
         fine_tuning.set_trained(model.parameters_mut(), trainer.progress.epoch);
         Ok(trainer)
+    }
+
+    /// Where the parameters lie.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Why it is the processor although a GPU was looked for.
+    pub fn no_gpu(&self) -> Option<&str> {
+        self.no_gpu.as_deref()
     }
 
     /// The model as it stands.
@@ -98,41 +140,41 @@ impl Trainer {
     /// Trains to the end, writing the best model, the history and a checkpoint into the folder after every epoch.
     ///
     /// # Errors
-    /// A loss that is not finite, or a file that cannot be written; what was written before then stays.
+    /// A loss that is not finite, or a file that cannot be written; what was written before then stays. Of several ranks the
+    /// others may still wait for this one: [`abort`](Communicator::abort) ends them.
     pub fn run(&mut self, folder: &ModelFolder, observer: &mut (dyn Observer + Send)) -> Result<Ending> {
         // From within the thread pool, handing out work wakes nobody who waits outside.
-        rayon::scope(|_| self.train(folder, observer))
+        let ending = rayon::scope(|_| self.train(folder, observer))?;
+        // No rank is done before all files are written.
+        any(self.ranks.as_ref(), false)?;
+        Ok(ending)
     }
 
     fn train(&mut self, folder: &ModelFolder, observer: &mut dyn Observer) -> Result<Ending> {
         let epochs = self.prepared.settings.epochs;
-        if self.progress.batches == 0 {
-            write_file(&folder.configuration(), self.configuration.as_bytes())?;
+        check_alike(self.ranks.as_ref(), &self.start())?;
+        if self.leads() {
+            if self.progress.batches == 0 {
+                write_file(&folder.configuration(), self.configuration.as_bytes())?;
+            }
+            observer.started(&self.step_progress());
         }
-        observer.started(&self.step_progress());
         while self.progress.epoch < epochs {
-            if self.out_of_patience() {
+            if any(self.ranks.as_ref(), self.leads() && self.out_of_patience())? {
                 return Ok(Ending::StoppedEarly);
             }
             let Prepared { model, fine_tuning, .. } = &mut self.prepared;
             fine_tuning.set_trained(model.parameters_mut(), self.progress.epoch);
             let plan = self.prepared.plan(self.progress.epoch)?;
             if !self.finish_epoch(&plan, observer)? {
-                checkpoint::write(self, &folder.checkpoint())?;
+                if self.leads() {
+                    checkpoint::write(self, &folder.checkpoint())?;
+                }
                 return Ok(Ending::Interrupted);
             }
             self.close_epoch(folder, observer)?;
         }
         Ok(Ending::Finished)
-    }
-
-    /// The reports of the weights that are kept on all dev data.
-    ///
-    /// # Errors
-    /// Whatever the model refuses.
-    pub fn evaluate(&self) -> Result<Evaluation> {
-        let examples: Vec<&Example> = self.prepared.sets.iter().flat_map(|set| &set.dev).collect();
-        Ok(evaluate(&self.prepared.model, self.kept_parameters(), &examples)?)
     }
 
     /// Trains the rest of the epoch; false where the observer asked to stop.
@@ -148,10 +190,8 @@ impl Trainer {
             for (offset, step) in group.iter().enumerate() {
                 let train = &self.prepared.sets[step.data_set].train;
                 totals.count_texts(step.rows.iter().map(|&row| train[row].encoded.pieces()));
-                let result = self.train_batch(step, from + offset)?;
-                totals.count_losses(&result.losses);
-                if let Some(gradients) = result.gradients {
-                    sum.add(gradients);
+                if let Some(gradients) = self.train_batch(step, from + offset)? {
+                    sum.add(gradients)?;
                     terms += 1;
                 }
             }
@@ -162,32 +202,31 @@ impl Trainer {
             totals.seconds = start.elapsed().as_secs_f64();
             self.progress.current.add(&totals);
             self.progress.total.add(&totals);
-            observer.batch(&self.step_progress());
-            if observer.should_stop() {
+            if self.leads() {
+                observer.batch(&self.step_progress());
+            }
+            if any(self.ranks.as_ref(), observer.should_stop())? {
+                self.read_results()?;
                 return Ok(false);
             }
         }
+        self.read_results()?;
         Ok(true)
     }
 
-    fn train_batch(&mut self, step: &Step, batch: usize) -> Result<BatchResult> {
+    /// The gradients of a batch; `None` where nothing can be learnt from it.
+    fn train_batch(&mut self, step: &Step, batch: usize) -> Result<Option<Gradients>> {
         self.progress.batches += 1;
-        let pass = Pass::training(self.prepared.settings.seed, self.progress.batches);
+        let (rank, size) = (self.ranks.rank(), self.ranks.size());
+        // Each rank's pass is one of its own, with its own random numbers.
+        let pass = self.progress.batches * size as u64 + rank as u64;
+        let pass = Pass::training(self.prepared.settings.seed, pass);
         let set = &self.prepared.sets[step.data_set];
-        let examples: Vec<&Example> = step.rows.iter().map(|&row| &set.train[row]).collect();
-        let result = train_on(&self.prepared.model, &examples, pass)?;
-        let broken =
-            result.losses.iter().zip(&self.tasks).find(|(loss, _)| loss.is_some_and(|l| !l.is_finite()));
-        match broken {
-            Some((loss, task)) => Err(Error::NotFinite {
-                task: task.clone(),
-                loss: loss.unwrap_or(f64::NAN),
-                epoch: self.progress.epoch + 1,
-                batch: batch + 1,
-                step: self.progress.step + 1,
-            }),
-            None => Ok(result),
-        }
+        let rows = &step.rows[part(step.rows.len(), rank, size)];
+        let examples: Vec<&Example> = rows.iter().map(|&row| &set.train[row]).collect();
+        let result = train_on(&self.prepared.model, &examples, pass, self.ranks.as_ref())?;
+        self.keep_unread(result.losses, batch)?;
+        Ok(result.gradients)
     }
 
     /// One optimizer step with the mean of some batches' gradients, given their sum and their number.
@@ -199,20 +238,26 @@ impl Trainer {
             .iter()
             .filter_map(|(id, parameter)| Some((id, sum.take(parameter.tensor())?)))
             .collect();
-        let norm = gradient_norm(gradients.iter().map(|(_, gradient)| gradient)) / terms as f64;
-        if !norm.is_finite() {
-            let (epoch, step) = (self.progress.epoch + 1, self.progress.step + 1);
-            return Err(Error::GradientNotFinite { norm, epoch, step });
+        let gradients = sum_gradients(self.ranks.as_ref(), parameters, gradients)?;
+        let (decay, clipping, step) =
+            (settings.weight_averaging, settings.gradient_clipping, self.progress.step + 1);
+        let all = || gradients.iter().map(|(_, gradient)| gradient);
+        let update = |gradient_factor| Update { learning_rate, step, gradient_factor, decays: true };
+        let optimizer = self.prepared.optimizer.as_ref();
+        let unread = GradientNorm::of(all(), terms, clipping)?;
+        if let Some(norm) = &unread {
+            self.optimizer_state.apply_on_gpu(optimizer, parameters, &gradients, update(1.0), norm)?;
+        } else {
+            let norm = gradient_norm(all()) / terms as f64;
+            check_norm(norm, self.progress.epoch + 1, step)?;
+            let factor = clipping_factor(norm, clipping) / terms as f32;
+            self.optimizer_state.apply(optimizer, parameters, &gradients, update(factor))?;
         }
-        self.progress.step += 1;
-        let (decay, step) = (settings.weight_averaging, self.progress.step);
-        let gradient_factor = clipping_factor(norm, settings.gradient_clipping) / terms as f32;
-        let update = Update { learning_rate, step, gradient_factor, decays: true };
-        self.optimizer_state.apply(self.prepared.optimizer.as_ref(), parameters, &gradients, update)?;
+        self.progress.step = step;
         if let Some(average) = &mut self.average {
-            average::update(average, parameters, decay, step);
+            average::update(average, parameters, decay, step)?;
         }
-        Ok(())
+        unread.map_or(Ok(()), |norm| self.keep_unread_norm(norm))
     }
 
     /// The learning rate of a step, counted from 0.
@@ -222,51 +267,15 @@ impl Trainer {
         f64::from(settings.learning_rate) * learning_rate_factor(settings.schedule, step, warmup_steps, steps)
     }
 
-    /// Measures the epoch and writes what is kept of it.
-    fn close_epoch(&mut self, folder: &ModelFolder, observer: &mut dyn Observer) -> Result<()> {
-        let dev = self.evaluate()?;
-        let mean_metric = mean_of_main_metrics(&dev);
-        let tasks = self.tasks.iter().cloned();
-        let losses =
-            tasks.zip(self.progress.current.mean_losses()).filter_map(|(task, loss)| Some((task, loss?)));
-        let record = EpochRecord {
-            epoch: self.progress.epoch + 1,
-            step: self.progress.step,
-            learning_rate: self.learning_rate(self.progress.step.saturating_sub(1)),
-            losses: losses.collect(),
-            dev,
-            mean_metric,
-            seconds: self.progress.current.seconds,
-        };
-        let is_best = match mean_metric {
-            Some(mean) => self.progress.best.is_none_or(|best| mean > best),
-            // Without dev data the newest weights are the best known; a metric that is no number tells nothing.
-            None => record.dev.is_empty(),
-        };
-        // A poor model is more than none.
-        if is_best || self.progress.best.is_none() {
-            folder.save(&self.prepared.model, self.kept_parameters())?;
-            checkpoint::write_json(&folder.metrics(), &record.dev)?;
-        }
-        if is_best {
-            self.progress.best = mean_metric;
-            self.progress.epochs_without_improvement = 0;
-        } else {
-            self.progress.epochs_without_improvement += 1;
-        }
-        self.progress.history.push(record.clone());
-        checkpoint::write_json(&folder.history(), &self.progress.history)?;
-        self.progress.epoch += 1;
-        self.progress.batch = 0;
-        self.progress.current = Totals::new(self.tasks.len());
-        checkpoint::write(self, &folder.checkpoint())?;
-        observer.epoch(&record, is_best);
-        Ok(())
+    /// Whether this is the rank that writes, measures and decides.
+    fn leads(&self) -> bool {
+        self.ranks.rank() == 0
     }
 
-    fn out_of_patience(&self) -> bool {
-        let patience = self.prepared.settings.early_stopping_patience;
-        patience > 0 && self.progress.epochs_without_improvement >= patience
+    /// What must be the same on all ranks before they train.
+    fn start(&self) -> Vec<u8> {
+        let counts = [self.fingerprint, self.progress.batches, self.progress.step];
+        [bytemuck::cast_slice(&counts), self.configuration.as_bytes()].concat()
     }
 
     fn step_progress(&self) -> StepProgress<'_> {
@@ -281,16 +290,4 @@ fn all_trained(parameters: &Parameters) -> Parameters {
     let ids: Vec<ParameterId> = all.iter().map(|(id, _)| id).collect();
     ids.into_iter().for_each(|id| all.set_trained(id, true));
     all
-}
-
-/// Epochs differ in their batches where the limit of pieces cuts them.
-fn planned(prepared: &Prepared) -> Result<Planned> {
-    let accumulation = prepared.settings.gradient_accumulation.max(1);
-    let mut planned = Planned::default();
-    for epoch in 0..prepared.settings.epochs {
-        let batches = prepared.plan(epoch)?.len();
-        planned.batches += batches as u64;
-        planned.steps += batches.div_ceil(accumulation) as u64;
-    }
-    Ok(planned)
 }

@@ -141,6 +141,13 @@ impl Task for Classification {
         Ok(ops::cross_entropy(output.logits, &Ids::from(Target::all_ids(targets)?), &options)?)
     }
 
+    fn loss_denominator(&self, output: TaskOutput<'_>, targets: &[&Target]) -> Result<f64> {
+        let ClassWeights::Each(weights) = &self.class_weights else {
+            return Ok(output.logits.rows_columns().0 as f64);
+        };
+        Ok(Target::all_ids(targets)?.iter().map(|&class| f64::from(weights[class as usize])).sum())
+    }
+
     fn decode(&self, output: TaskOutput<'_>) -> Result<Vec<Prediction>> {
         if !self.multi_label {
             return most_probable(output.logits);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use polytask_config::Document;
 use polytask_model::{Evaluation, Example, Model, ModelFolder, check_unchanged, write_file};
-use polytask_trainer::{Ending, Prepared, Trainer, prepare_added_tasks, with_absolute_paths};
+use polytask_trainer::{Ending, Prepared, Trainer, connect, prepare_added_tasks, with_absolute_paths};
 use serde_json::{Map, Value, json};
 
 use super::train::start_threads;
@@ -54,6 +54,7 @@ struct Added {
 impl AddTask {
     pub(crate) fn run(&self) -> Result<ExitCode> {
         let out = self.out.display();
+        ensure!(connect()?.size() == 1, "tasks are added by one process: start it without a launcher");
         ensure!(!self.out.exists(), "{out} exists already: give another folder, or remove it");
         let training = self.training_folder()?;
         ensure!(!training.exists(), "{}: left of another run, remove it", training.display());

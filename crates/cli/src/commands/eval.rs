@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use polytask_config::Document;
 use polytask_data::{DataConfig, DataSet, Paths};
-use polytask_model::{Evaluation, Example, Model, ModelFolder, evaluate, prepare};
+use polytask_model::{Device, Evaluation, Example, Model, ModelFolder, evaluate, prepare};
 use polytask_trainer::Config;
 use serde_json::{Map, Value};
 
@@ -18,6 +18,9 @@ pub(crate) struct Eval {
     /// Measures on this file instead, read as the data set of this name; then only the named data sets are measured.
     #[arg(long, value_name = "NAME=FILE", value_parser = name_and_file)]
     data: Vec<(String, PathBuf)>,
+    /// On what to compute: cpu, cuda or cuda:NUMBER.
+    #[arg(long, default_value = "cpu")]
+    device: Device,
     /// Prints the reports as one JSON object.
     #[arg(long)]
     json: bool,
@@ -30,7 +33,7 @@ pub(super) fn name_and_file(argument: &str) -> Result<(String, PathBuf), &'stati
 
 impl Eval {
     pub(crate) fn run(&self) -> Result<ExitCode> {
-        let evaluation = measure(&self.folder, &self.data)?;
+        let evaluation = measure(&self.folder, &self.data, self.device)?;
         if self.json {
             let entry = |(task, report)| Ok((task, serde_json::to_value(report)?));
             print_json(&evaluation.into_iter().map(entry).collect::<Result<Map<String, Value>>>()?)?;
@@ -43,9 +46,10 @@ impl Eval {
 }
 
 /// The reports of a model on the dev data in its configuration, or on the given files instead.
-fn measure(folder: &Path, files: &[(String, PathBuf)]) -> Result<Evaluation> {
+fn measure(folder: &Path, files: &[(String, PathBuf)], device: Device) -> Result<Evaluation> {
     let folder = ModelFolder::new(folder);
-    let model = folder.load()?;
+    let mut model = folder.load()?;
+    model.parameters_mut().move_to(device)?;
     let examples = labelled_examples(&folder, &model, files)?;
     Ok(evaluate(&model, model.constants(), &examples.iter().collect::<Vec<_>>())?)
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::string::FromUtf8Error;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use polytask_model::{Model, ModelFolder, Precision};
+use polytask_model::{Device, Model, ModelFolder, Precision};
 
 /// Bytes of standard input that are read at a time: some batches of lines.
 const BUFFER: usize = 64 * 1024;
@@ -33,6 +33,9 @@ pub(crate) struct Predict {
     /// Computes products in these numbers instead of those that the model was trained in.
     #[arg(long, value_enum)]
     precision: Option<PrecisionArgument>,
+    /// On what to compute: cpu, cuda or cuda:NUMBER.
+    #[arg(long, default_value = "cpu")]
+    device: Device,
     /// Texts at a time, at most.
     #[arg(long, default_value = "32")]
     batch: NonZeroUsize,
@@ -71,6 +74,7 @@ impl Predict {
             );
             model.set_precision(precision.into());
         }
+        model.parameters_mut().move_to(self.device)?;
         let answering =
             Answering { tasks: model.tasks_named(&self.tasks)?, attention: self.attention, model };
         // From within the thread pool, handing out work wakes nobody who waits outside.

@@ -2,15 +2,18 @@ use std::error::Error as _;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use polytask_model::{Evaluation, ModelFolder};
-use polytask_trainer::{Ending, Error, Totals, Trainer, prepare, with_absolute_paths};
+use polytask_trainer::{
+    Communicator, DeviceChoice, Ending, Error, Totals, Trainer, connect, prepare, with_absolute_paths,
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::configuration::{Configuration, ConfigurationArguments};
-use crate::console::{print, print_json, say};
+use crate::console::{message, print, print_json, say};
 use crate::download::DownloadBar;
 use crate::interrupt;
 use crate::progress::ProgressLine;
@@ -20,7 +23,8 @@ use crate::trained::what_is_trained;
 /// Trains a model.
 ///
 /// After every epoch the folder holds the best model so far, the history and a checkpoint. Ctrl-C finishes the batch,
-/// writes a checkpoint and ends with exit code 130; `--resume` goes on from there.
+/// writes a checkpoint and ends with exit code 130; `--resume` goes on from there. Built with `--features mpi`, several
+/// processes train one model: `mpirun -n 2 polytask train …`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Train {
     #[command(flatten)]
@@ -31,6 +35,9 @@ pub(crate) struct Train {
     /// Goes on from the checkpoint in the folder; the configuration must be the same.
     #[arg(long)]
     resume: bool,
+    /// On what to compute, instead of `device` in [trainer]: auto, cpu, cuda or cuda:NUMBER.
+    #[arg(long)]
+    device: Option<DeviceChoice>,
     /// Threads to compute with, instead of `threads` in [trainer]; 0 takes all cores.
     #[arg(long)]
     threads: Option<usize>,
@@ -75,39 +82,53 @@ impl Train {
 
     /// Trains by a configuration, and prints the reports.
     pub(super) fn run_on(&self, configuration: &Configuration) -> Result<ExitCode> {
-        let outcome = self.train(configuration)?;
+        let ranks = connect()?;
+        let outcome =
+            self.train(configuration, &ranks).inspect_err(|error| end_all(ranks.as_ref(), error))?;
+        if ranks.rank() == 0 { self.report(&outcome) } else { Ok(exit_code(&outcome)) }
+    }
+
+    /// Prints how it went.
+    fn report(&self, outcome: &Outcome) -> Result<ExitCode> {
         let folder = self.out.display();
         if outcome.ending == Ending::Interrupted {
             say(format_args!("interrupted; the same command with --resume goes on from {folder}"));
-            return Ok(ExitCode::from(interrupt::EXIT_CODE));
+            return Ok(exit_code(outcome));
         }
         if outcome.ending == Ending::StoppedEarly {
             say("stopped early: the dev metrics no longer got better");
         }
         if self.json {
             print_json(&outcome.summary())?;
-            return Ok(ExitCode::SUCCESS);
+            return Ok(exit_code(outcome));
         }
         for (task, report) in &outcome.evaluation {
             print(format_args!("{task}\n{report}\n"))?;
         }
         print(format_args!("model: {folder}"))?;
-        Ok(ExitCode::SUCCESS)
+        Ok(exit_code(outcome))
     }
 
-    fn train(&self, configuration: &Configuration) -> Result<Outcome> {
-        let config = configuration.config()?;
+    fn train(&self, configuration: &Configuration, ranks: &Arc<dyn Communicator>) -> Result<Outcome> {
+        let mut config = configuration.config()?;
+        config.trainer.device = self.device.unwrap_or(config.trainer.device);
         let folder = ModelFolder::new(&self.out);
-        self.check_use(&folder)?;
+        if ranks.rank() == 0 {
+            self.check_use(&folder)?;
+        }
         start_threads(self.threads.unwrap_or(config.trainer.threads))?;
         let text = with_absolute_paths(&configuration.document, &configuration.base)?;
         let prepared = prepare(config, &configuration.base, &mut DownloadBar::default())?;
         let mut trainer = match self.resume {
             true => Trainer::resume(prepared, text, &folder)?,
             false => Trainer::new(prepared, text)?,
-        };
-        self.claim()?;
-        say(what_is_trained(trainer.model()));
+        }
+        .with_ranks(ranks.clone());
+        if ranks.rank() == 0 {
+            self.claim()?;
+            say(what_computes(&trainer));
+            say(what_is_trained(trainer.model()));
+        }
         interrupt::catch()?;
         let mut progress = ProgressLine::new();
         let ending = trainer.run(&folder, &mut progress);
@@ -139,6 +160,31 @@ impl Train {
         let write = || fs::create_dir_all(&self.out).and_then(|()| fs::write(&probe, ""));
         let write = || write().and_then(|()| fs::remove_file(&probe));
         write().with_context(|| format!("{}: cannot be written to", self.out.display()))
+    }
+}
+
+/// Ends the other ranks too, which would wait for this one.
+fn end_all(ranks: &dyn Communicator, error: &anyhow::Error) {
+    if ranks.size() > 1 {
+        // In one piece: all ranks write to one place.
+        say(format!("rank {}: error: {}", ranks.rank(), message(error)));
+        ranks.abort();
+    }
+}
+
+fn exit_code(outcome: &Outcome) -> ExitCode {
+    match outcome.ending {
+        Ending::Interrupted => ExitCode::from(interrupt::EXIT_CODE),
+        Ending::Finished | Ending::StoppedEarly => ExitCode::SUCCESS,
+    }
+}
+
+/// The device; why it is no GPU where one was looked for.
+fn what_computes(trainer: &Trainer) -> String {
+    let device = trainer.device();
+    match trainer.no_gpu() {
+        Some(reason) => format!("device: {device} ({reason})"),
+        None => format!("device: {device}"),
     }
 }
 

@@ -30,6 +30,23 @@ fn wrong_usage_has_exit_code_2() {
     assert_eq!(stdout, format!("polytask {}\n", env!("CARGO_PKG_VERSION")));
 }
 
+/// Each of them would write the same folder.
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn several_ranks_without_mpi_are_refused() {
+    let folder = project();
+    for variable in ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "WORLD_SIZE"] {
+        let mut command = polytask(folder.path(), &["train", "train.toml", "--out", "model"]);
+        let output = command.env(variable, "2").output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let message = String::from_utf8(output.stderr).unwrap();
+        let expected =
+            format!("error: `{variable}` says that 2 ranks were started, but this program was built without");
+        assert!(message.starts_with(&expected) && message.contains("--features mpi"), "{message}");
+    }
+    assert!(!folder.path().join("model").exists());
+}
+
 #[test]
 fn a_configuration_is_named_with_the_place_of_its_fault() {
     let folder = project();

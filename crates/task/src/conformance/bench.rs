@@ -97,12 +97,35 @@ impl Bench {
         self.loss_of(&logits, &examples, &self.values())
     }
 
+    /// What the loss over examples that all have a label divides by.
+    pub(super) fn loss_denominator(&self, examples: &[&Example]) -> f64 {
+        let values = self.values();
+        let denominator =
+            |output: TaskOutput<'_>, targets: &[&Target]| self.task.loss_denominator(output, targets);
+        passed(
+            "loss_denominator",
+            self.on_output(&self.logits(examples, &values), examples, &values, denominator),
+        )
+    }
+
     fn loss_of(&self, logits: &Tensor, examples: &[&Example], values: &[Tensor]) -> Tensor {
+        passed(
+            "loss",
+            self.on_output(logits, examples, values, |output, targets| self.task.loss(output, targets)),
+        )
+    }
+
+    fn on_output<T>(
+        &self,
+        logits: &Tensor,
+        examples: &[&Example],
+        values: &[Tensor],
+        use_output: impl FnOnce(TaskOutput<'_>, &[&Target]) -> T,
+    ) -> T {
         let targets: Vec<&Target> = examples.iter().filter_map(|example| example.target.as_ref()).collect();
         assert_eq!(targets.len(), examples.len(), "the loss is taken over texts that all have a label");
         let (texts, pieces, parameters) = (&offsets(examples), &pieces(examples), &self.own(values));
-        let output = TaskOutput { logits, texts, pieces, parameters };
-        passed("loss", self.task.loss(output, &targets))
+        use_output(TaskOutput { logits, texts, pieces, parameters }, &targets)
     }
 
     fn logits(&self, examples: &[&Example], values: &[Tensor]) -> Tensor {

@@ -27,7 +27,8 @@ use crate::Text;
 /// What holds when it returns:
 /// - Each key is documented, unknown keys are refused, and what the task saves, fitted or not, is read back the same.
 /// - A label that makes no sense is an error and no panic.
-/// - The loss is a mean over the texts with a label: others change nothing, and a batch taken twice has the same loss.
+/// - The loss is a mean over the texts with a label: others change nothing, a batch taken twice has the same loss, and
+///   that of a batch is the mean of its parts' losses, each weighted by its denominator.
 /// - A gradient, the right one, reaches every parameter, and following it makes the loss fall.
 /// - A batch decodes as its texts do one by one, with an empty text and a text of one word among them.
 /// - A saved and loaded task decodes the same, and 1, 2 and 4 threads give the same bits.
@@ -49,6 +50,7 @@ pub fn check(configuration: &str, rows: &[Row], column: &str) {
     laws::foreign_labels_do_not_panic(&bench);
     laws::other_texts_do_not_change_the_loss(&bench);
     laws::a_batch_taken_twice_has_the_same_loss(&bench);
+    laws::the_loss_of_a_batch_is_that_of_its_parts(&bench);
     laws::a_gradient_reaches_every_parameter(&bench);
     laws::a_batch_decodes_as_its_texts_do(&bench);
     if bench.task.level().needs_labels() {

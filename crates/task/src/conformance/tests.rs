@@ -29,6 +29,7 @@ enum Fault {
     Forgets,
     PanicsAtALabel,
     AddsLosses,
+    Miscounts,
     CutsTheGradient,
     HalvesTheGradient,
     MixesTexts,
@@ -74,6 +75,11 @@ impl Task for Faulty {
             }
             _ => loss(output.logits)?,
         })
+    }
+
+    fn loss_denominator(&self, output: TaskOutput<'_>, _targets: &[&Target]) -> Result<f64> {
+        let rows = output.logits.rows_columns().0 as f64;
+        Ok(if self.fault == Fault::Miscounts { rows.sqrt() } else { rows })
     }
 
     fn decode(&self, output: TaskOutput<'_>) -> Result<Vec<Prediction>> {
@@ -126,6 +132,7 @@ fn each_fault_is_found() {
         ("Forgets", "a saved and loaded task is another"),
         ("PanicsAtALabel", "a span"),
         ("AddsLosses", "value 0: found "),
+        ("Miscounts", "value 0: found "),
         ("CutsTheGradient", "backward failed: the tensor depends on no leaf"),
         ("HalvesTheGradient", "input 0, value 0: backward "),
         ("MixesTexts", "value 0: found "),
