@@ -47,17 +47,6 @@ pub(super) fn a_batch_taken_twice_has_the_same_loss(bench: &Bench) {
     assert_close(bench.loss(&twice).data(), bench.loss(&once).data(), ROUNDING);
 }
 
-pub(super) fn the_loss_of_a_batch_is_that_of_its_parts(bench: &Bench) {
-    let whole = bench.labelled();
-    let parts = whole.split_at(whole.len() / 3);
-    let sum = |examples: &[&Example]| match examples {
-        [] => 0.0,
-        examples => f64::from(bench.loss(examples).data()[0]) * bench.loss_denominator(examples),
-    };
-    let of_parts = (sum(parts.0) + sum(parts.1)) / bench.loss_denominator(&whole);
-    assert_close(&[of_parts as f32], bench.loss(&whole).data(), ROUNDING);
-}
-
 pub(super) fn a_gradient_reaches_every_parameter(bench: &Bench) {
     let labelled = bench.labelled();
     let gradients = passed("backward", bench.loss(&labelled).backward());
@@ -68,6 +57,17 @@ pub(super) fn a_gradient_reaches_every_parameter(bench: &Bench) {
     }
     let loss = |values: &[Tensor]| Ok::<_, Error>(bench.loss_at(&labelled, values));
     check_gradients_within(DIFFERENCES, &bench.values(), loss);
+}
+
+pub(super) fn the_loss_of_a_batch_is_that_of_its_parts(bench: &Bench) {
+    let whole = bench.labelled();
+    let parts = whole.split_at(whole.len() / 3);
+    let sum = |examples: &[&Example]| match examples {
+        [] => 0.0,
+        examples => f64::from(bench.loss(examples).data()[0]) * bench.loss_denominator(examples),
+    };
+    let of_parts = (sum(parts.0) + sum(parts.1)) / bench.loss_denominator(&whole);
+    assert_close(&[of_parts as f32], bench.loss(&whole).data(), ROUNDING);
 }
 
 pub(super) fn a_batch_decodes_as_its_texts_do(bench: &Bench) {

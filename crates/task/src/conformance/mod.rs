@@ -50,8 +50,8 @@ pub fn check(configuration: &str, rows: &[Row], column: &str) {
     laws::foreign_labels_do_not_panic(&bench);
     laws::other_texts_do_not_change_the_loss(&bench);
     laws::a_batch_taken_twice_has_the_same_loss(&bench);
-    laws::the_loss_of_a_batch_is_that_of_its_parts(&bench);
     laws::a_gradient_reaches_every_parameter(&bench);
+    laws::the_loss_of_a_batch_is_that_of_its_parts(&bench);
     laws::a_batch_decodes_as_its_texts_do(&bench);
     if bench.task.level().needs_labels() {
         laws::predictions_have_the_form_of_targets(&bench);
