@@ -11,6 +11,7 @@
 mod driver;
 mod gpu;
 mod launch;
+mod mean;
 mod memory;
 mod product;
 

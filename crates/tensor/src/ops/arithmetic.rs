@@ -136,10 +136,7 @@ impl Operation for Scale {
 pub fn sum(a: &Tensor) -> Result<Tensor> {
     let operation = Sum { a: a.clone() };
     if let Some(gpu) = Gpu::of([a])? {
-        let total = gpu.allocate(1)?;
-        let arguments = [gpu.read(a)?, Argument::from(&total), a.len().into()];
-        gpu.launch("arithmetic", "sum", Grid::blocks(1, 1024), &arguments)?;
-        return Ok(Buffer::on_gpu(total, &[]).recorded(operation));
+        return Ok(Buffer::on_gpu(gpu.sum(gpu.read(a)?, a.len())?, &[]).recorded(operation));
     }
     let total = a.data().iter().map(|&value| f64::from(value)).sum::<f64>() as f32;
     Ok(Buffer::new(vec![total], &[])?.recorded(operation))

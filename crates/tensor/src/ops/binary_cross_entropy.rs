@@ -8,17 +8,25 @@
 //!
 //! The second form neither overflows nor takes the logarithm of 0. Kept for the backward: X, T.
 
+use crate::cuda::Gpu;
 use crate::exponential::{exp, sigmoid};
 use crate::parallel::for_each_row_block;
-use crate::{Buffer, Error, Gradient, Operation, Result, Tensor};
+use crate::{Buffer, Device, Error, Gradient, Operation, Result, Tensor};
 
 /// The mean binary cross-entropy of `logits` against `targets` in [0, 1], a constant of the same shape; a scalar, 0 of
 /// no values.
 ///
 /// # Errors
-/// The shapes differ, or a target lies outside [0, 1] or is tracked.
+/// The shapes differ, or a target lies outside [0, 1] or is tracked. Targets on a GPU are not waited for: one outside
+/// [0, 1] makes the loss NaN.
 pub fn binary_cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     check(logits, targets)?;
+    let operation = BinaryCrossEntropy { logits: logits.clone(), targets: targets.clone() };
+    if let Some(gpu) = Gpu::of([logits, targets])? {
+        let (file, kernel) = ("binary_cross_entropy", "binary_cross_entropy_forward");
+        let loss = gpu.mean_over_pairs(file, kernel, [logits, targets])?;
+        return Ok(Buffer::on_gpu(loss, &[]).recorded(operation));
+    }
     let mut losses = vec![0.0; logits.len()];
     for_each_row_block(&mut losses, 1, |first, losses| {
         let pairs = logits.data()[first..].iter().zip(&targets.data()[first..]);
@@ -28,7 +36,6 @@ pub fn binary_cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor>
     });
     let total: f64 = losses.iter().map(|&loss| f64::from(loss)).sum();
     let mean = total / losses.len().max(1) as f64;
-    let operation = BinaryCrossEntropy { logits: logits.clone(), targets: targets.clone() };
     Ok(Buffer::new(vec![mean as f32], &[])?.recorded(operation))
 }
 
@@ -43,6 +50,9 @@ fn check(logits: &Tensor, targets: &Tensor) -> Result<()> {
     }
     if targets.is_tracked() {
         return refuse("targets must be a constant: call detach() on them".into());
+    }
+    if targets.device() != Device::Cpu {
+        return Ok(());
     }
     match targets.data().iter().position(|target| !(0.0..=1.0).contains(target)) {
         Some(i) => refuse(format!("targets must lie in [0, 1]; found {} at position {i}", targets.data()[i])),
@@ -65,6 +75,12 @@ impl Operation for BinaryCrossEntropy {
     }
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
+        if let Some(gpu) = Gpu::of([gradient, &self.logits, &self.targets])? {
+            let (file, kernel) = ("binary_cross_entropy", "binary_cross_entropy_backward");
+            let inputs = [&self.logits, &self.targets];
+            let dx = gpu.mean_over_pairs_backward(file, kernel, inputs, gradient)?;
+            return Ok(vec![Some(dx.into())]);
+        }
         let share = gradient.item()? / self.logits.len().max(1) as f32;
         let mut dx = vec![0.0; self.logits.len()];
         for_each_row_block(&mut dx, 1, |first, dx| {
@@ -78,16 +94,25 @@ impl Operation for BinaryCrossEntropy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_close, assert_same_on_threads, check_gradients, sample};
+    use crate::testing::{
+        accelerators, assert_close, assert_same_on_threads, check_gradients, on_each_device, sample,
+    };
 
     fn probabilities(shape: &[usize]) -> Tensor {
         Tensor::new(sample(shape, 9).data().iter().map(|value| 0.5 * (value + 1.0)).collect(), shape).unwrap()
     }
 
     fn loss_and_gradient(logits: &Tensor, targets: &Tensor) -> Vec<Vec<f32>> {
+        times_and_gradient(1.0, logits, targets)
+    }
+
+    /// The loss, and the gradient of so many times it.
+    fn times_and_gradient(factor: f32, logits: &Tensor, targets: &Tensor) -> Vec<Vec<f32>> {
         let logits = logits.leaf();
         let loss = binary_cross_entropy(&logits, targets).unwrap();
-        vec![loss.data().to_vec(), loss.backward().unwrap().get(&logits).unwrap().values().to_vec()]
+        let value = loss.data().to_vec();
+        let gradients = loss.backward_from(Tensor::scalar(factor)).unwrap();
+        vec![value, gradients.get(&logits).unwrap().values().to_vec()]
     }
 
     #[test]
@@ -113,8 +138,32 @@ mod tests {
     fn far_logits_stay_finite() {
         let logits = Tensor::new(vec![1e4, -1e4, 1e4, -1e4], &[4]).unwrap();
         let targets = Tensor::new(vec![1.0, 0.0, 0.0, 1.0], &[4]).unwrap();
-        assert_eq!(loss_and_gradient(&logits, &targets), [vec![5e3], vec![0.0, 0.0, 0.25, -0.25]]);
-        assert_eq!(loss_and_gradient(&Tensor::zeros(&[0, 2]), &Tensor::zeros(&[0, 2])), [vec![0.0], vec![]]);
+        on_each_device(|device| {
+            let [logits, none] = [&logits, &Tensor::zeros(&[0, 2])].map(|tensor| tensor.to(device).unwrap());
+            assert_eq!(loss_and_gradient(&logits, &targets), [vec![5e3], vec![0.0, 0.0, 0.25, -0.25]]);
+            assert_eq!(loss_and_gradient(&none, &none), [vec![0.0], vec![]]);
+        });
+    }
+
+    /// So often that gradients have a size of 1.
+    #[test]
+    fn many_values_give_the_same_on_each_device() {
+        let (logits, targets) = (sample(&[385, 129], 1), probabilities(&[385, 129]));
+        let expected = times_and_gradient(385.0 * 129.0, &logits, &targets);
+        on_each_device(|device| {
+            let found = times_and_gradient(385.0 * 129.0, &logits.to(device).unwrap(), &targets);
+            assert_close(&found[0], &expected[0], 1e-6);
+            assert_close(&found[1], &expected[1], 1e-6);
+        });
+    }
+
+    #[test]
+    fn a_target_on_a_gpu_that_is_no_probability_makes_the_loss_nan() {
+        for device in accelerators() {
+            let targets = Tensor::new(vec![0.0, 2.0], &[2]).unwrap().to(device).unwrap();
+            let loss = binary_cross_entropy(&Tensor::zeros(&[2]), &targets).unwrap();
+            assert!(loss.item().unwrap().is_nan());
+        }
     }
 
     /// L(x, t) = L(−x, 1 − t): yes and no may change their names.

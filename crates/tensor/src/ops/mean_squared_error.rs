@@ -7,6 +7,7 @@
 //!
 //! Kept for the backward: A, B.
 
+use crate::cuda::Gpu;
 use crate::{Buffer, Error, Gradient, Operation, Result, Tensor, ops::scale};
 
 /// The mean of (A − B)² over all values, of one shape; a scalar, 0 of no values.
@@ -18,14 +19,31 @@ pub fn mean_squared_error(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let message = format!("both sides need one shape; found {:?} and {:?}", a.shape(), b.shape());
         return Err(Error::shape("mean_squared_error", message));
     }
+    let operation = MeanSquaredError { a: a.clone(), b: b.clone() };
+    if let Some(gpu) = Gpu::of([a, b])? {
+        let loss = gpu.mean_over_pairs("mean_squared_error", "mean_squared_error_forward", [a, b])?;
+        return Ok(Buffer::on_gpu(loss, &[]).recorded(operation));
+    }
     let squares = a.data().iter().zip(b.data()).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2));
     let mean = squares.sum::<f64>() / a.len().max(1) as f64;
-    Ok(Buffer::new(vec![mean as f32], &[])?.recorded(MeanSquaredError { a: a.clone(), b: b.clone() }))
+    Ok(Buffer::new(vec![mean as f32], &[])?.recorded(operation))
 }
 
 struct MeanSquaredError {
     a: Tensor,
     b: Tensor,
+}
+
+impl MeanSquaredError {
+    fn gradient_of_a(&self, gradient: &Tensor) -> Result<Tensor> {
+        let Self { a, b } = self;
+        if let Some(gpu) = Gpu::of([gradient, a, b])? {
+            let (file, kernel) = ("mean_squared_error", "mean_squared_error_backward");
+            return gpu.mean_over_pairs_backward(file, kernel, [a, b], gradient);
+        }
+        let factor = 2.0 * gradient.item()? / a.len().max(1) as f32;
+        Tensor::new(a.data().iter().zip(b.data()).map(|(a, b)| factor * (a - b)).collect(), a.shape())
+    }
 }
 
 impl Operation for MeanSquaredError {
@@ -38,9 +56,7 @@ impl Operation for MeanSquaredError {
     }
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        let factor = 2.0 * gradient.item()? / self.a.len().max(1) as f32;
-        let da = self.a.data().iter().zip(self.b.data()).map(|(a, b)| factor * (a - b)).collect();
-        let da = Tensor::new(da, self.a.shape())?;
+        let da = self.gradient_of_a(gradient)?;
         let db = self.b.is_tracked().then(|| scale(&da, -1.0)).transpose()?;
         Ok(vec![Some(da.into()), db.map(Gradient::Dense)])
     }
@@ -49,7 +65,7 @@ impl Operation for MeanSquaredError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_close, check_gradients, sample};
+    use crate::testing::{assert_close, check_gradients, on_each_device, sample};
 
     #[test]
     fn gradients_agree_with_differences() {
@@ -80,6 +96,25 @@ mod tests {
             mean_squared_error(&Tensor::zeros(&[0]), &Tensor::zeros(&[0])).unwrap().item().unwrap(),
             0.0
         );
+    }
+
+    /// So often that gradients have a size of 1.
+    #[test]
+    fn many_values_give_the_same_on_each_device() {
+        let (a, b) = (sample(&[385, 129], 1), sample(&[385, 129], 2));
+        let results = |a: &Tensor| {
+            let a = a.leaf();
+            let loss = mean_squared_error(&a, &b).unwrap();
+            let value = loss.item().unwrap();
+            let gradients = loss.backward_from(Tensor::scalar(385.0 * 129.0)).unwrap();
+            (value, gradients.get(&a).unwrap().values().to_vec())
+        };
+        let expected = results(&a);
+        on_each_device(|device| {
+            let found = results(&a.to(device).unwrap());
+            assert_close(&[found.0], &[expected.0], 1e-6);
+            assert_close(&found.1, &expected.1, 1e-6);
+        });
     }
 
     #[test]

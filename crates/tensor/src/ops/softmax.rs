@@ -9,6 +9,7 @@
 //! The maximum of each row is taken off first, so that no exponential overflows. Kept for the backward: nothing, it
 //! reads Y.
 
+use crate::cuda::{Argument, Gpu, Grid};
 use crate::exponential::exp;
 use crate::lanes::{self, vectorized};
 use crate::parallel::for_each_row_block;
@@ -16,25 +17,38 @@ use crate::{Buffer, Gradient, Operation, Result, Tensor, memory};
 
 /// The softmax of each row of x, of x's shape. A logit of −∞ has probability 0; a row of nothing else is NaN.
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
-    let y = map_rows(x, softmax_of_rows);
-    Ok(Buffer::new(y, x.shape())?.recorded(Softmax { x: x.clone() }))
+    let y = map_rows(x, "softmax_forward", softmax_of_rows)?;
+    Ok(y.recorded(Softmax { x: x.clone() }))
 }
 
 /// The logarithm of the softmax of each row of x, of x's shape; precise also where the probability is nearly 0.
 pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
-    let y = map_rows(x, log_softmax_of_rows);
-    Ok(Buffer::new(y, x.shape())?.recorded(LogSoftmax { x: x.clone() }))
+    let y = map_rows(x, "log_softmax_forward", log_softmax_of_rows)?;
+    Ok(y.recorded(LogSoftmax { x: x.clone() }))
 }
 
-fn map_rows(x: &Tensor, work: impl Fn(&mut [f32], usize) + Sync) -> Vec<f32> {
-    let (_, columns) = x.rows_columns();
+/// Y of X's shape: by `kernel` of `kernels/softmax.cu`, or by `work` in place on blocks of rows.
+fn map_rows(x: &Tensor, kernel: &'static str, work: impl Fn(&mut [f32], usize) + Sync) -> Result<Buffer> {
+    let (rows, columns) = x.rows_columns();
+    if let Some(gpu) = Gpu::of([x])? {
+        let y = gpu.allocate(x.len())?;
+        let arguments = [gpu.read(x)?, Argument::from(&y), columns.into()];
+        gpu.launch("softmax", kernel, a_block_a_row(rows, columns), &arguments)?;
+        return Ok(Buffer::on_gpu(y, x.shape()));
+    }
     let mut y = memory::overwritable(x.len());
     for_each_row_block(&mut y, columns, |first_row, rows| {
         let first = first_row * columns;
         rows.copy_from_slice(&x.data()[first..first + rows.len()]);
         work(rows, columns);
     });
-    y
+    Buffer::new(y, x.shape())
+}
+
+/// For a kernel whose blocks take a row each: a thread has four columns where there are not too many or too few.
+pub(super) fn a_block_a_row(rows: usize, columns: usize) -> Grid {
+    let threads = columns.div_ceil(4).next_power_of_two().clamp(32, 1024);
+    Grid::blocks(rows, threads as u32)
 }
 
 vectorized! {
@@ -72,13 +86,20 @@ vectorized! {
     }
 }
 
-/// dX from the rows of Y and dY: `work(y, dy, dx, columns)` on blocks of them.
+/// dX from the rows of Y and dY: by `kernel`, or by `work(y, dy, dx, columns)` on blocks of them.
 fn backward_rows(
     y: &Tensor,
     dy: &Tensor,
+    kernel: &'static str,
     work: impl Fn(&[f32], &[f32], &mut [f32], usize) + Sync,
 ) -> Result<Gradient> {
-    let (_, columns) = y.rows_columns();
+    let (rows, columns) = y.rows_columns();
+    if let Some(gpu) = Gpu::of([dy, y])? {
+        let dx = gpu.allocate(y.len())?;
+        let arguments = [gpu.read(y)?, gpu.read(dy)?, Argument::from(&dx), columns.into()];
+        gpu.launch("softmax", kernel, a_block_a_row(rows, columns), &arguments)?;
+        return Ok(Tensor::on_gpu(dx, y.shape()).into());
+    }
     let mut dx = memory::overwritable(y.len());
     for_each_row_block(&mut dx, columns, |first_row, dx| {
         let values = first_row * columns..first_row * columns + dx.len();
@@ -123,7 +144,7 @@ impl Operation for Softmax {
     }
 
     fn backward(&self, output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        Ok(vec![Some(backward_rows(output, gradient, softmax_backward)?)])
+        Ok(vec![Some(backward_rows(output, gradient, "softmax_backward", softmax_backward)?)])
     }
 }
 
@@ -141,18 +162,18 @@ impl Operation for LogSoftmax {
     }
 
     fn backward(&self, output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        Ok(vec![Some(backward_rows(output, gradient, log_softmax_backward)?)])
+        Ok(vec![Some(backward_rows(output, gradient, "log_softmax_backward", log_softmax_backward)?)])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_close, assert_same_on_threads, check_gradients, sample};
+    use crate::testing::{assert_close, assert_same_on_threads, check_gradients, on_each_device, sample};
 
     #[test]
     fn gradients_agree_with_differences() {
-        for shape in [[1, 7], [5, 2], [9, 17]] {
+        for shape in [[1, 7], [5, 2], [9, 17], [2, 300]] {
             check_gradients(&[sample(&shape, 1)], |t| softmax(&t[0]));
             check_gradients(&[sample(&shape, 1)], |t| log_softmax(&t[0]));
         }
@@ -179,11 +200,14 @@ mod tests {
             [0.0, 0.0, 0.0, 1.0],
             [0.6439143, 0.23688282, 0.08714432, 0.032058604],
         ];
-        assert_close(softmax(&x).unwrap().data(), expected.as_flattened(), 2e-7);
-        let y = log_softmax(&x).unwrap();
-        assert_close(y.row(0), &[-2.4197166, -1.4197166, -0.41971666, -4.419717], 2e-7);
-        assert_eq!(y.row(1), [-99.5, infinite, -100.0, 0.0]);
-        assert_close(y.row(2), &[-0.4401897, -1.4401897, -2.4401896, -3.4401896], 2e-7);
+        on_each_device(|device| {
+            let x = x.to(device).unwrap();
+            assert_close(softmax(&x).unwrap().data(), expected.as_flattened(), 2e-7);
+            let y = log_softmax(&x).unwrap();
+            assert_close(y.row(0), &[-2.4197166, -1.4197166, -0.41971666, -4.419717], 2e-7);
+            assert_eq!(y.row(1), [-99.5, infinite, -100.0, 0.0]);
+            assert_close(y.row(2), &[-0.4401897, -1.4401897, -2.4401896, -3.4401896], 2e-7);
+        });
     }
 
     #[test]
@@ -200,8 +224,11 @@ mod tests {
 
     #[test]
     fn no_values_are_no_fault() {
-        assert_eq!(softmax(&Tensor::zeros(&[0, 3])).unwrap().shape(), [0, 3]);
-        assert_eq!(log_softmax(&Tensor::zeros(&[3, 0])).unwrap().shape(), [3, 0]);
+        on_each_device(|device| {
+            let zeros = |shape| Tensor::zeros(shape).to(device).unwrap();
+            assert_eq!(softmax(&zeros(&[0, 3])).unwrap().shape(), [0, 3]);
+            assert_eq!(log_softmax(&zeros(&[3, 0])).unwrap().shape(), [3, 0]);
+        });
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //!
 //! An empty segment gives zeros. Kept for the backward: the offsets.
 
+use crate::cuda::{Argument, Gpu, Grid};
 use crate::lanes::{add_scaled, vectorized};
 use crate::parallel::{for_each_row_block, for_each_segment};
 use crate::{Buffer, Gradient, Offsets, Operation, Result, Tensor, memory};
@@ -61,6 +62,12 @@ impl Pooling {
 fn pool(x: &Tensor, offsets: &Offsets, pooling: Pooling) -> Result<Tensor> {
     let (rows, width) = x.rows_columns();
     offsets.check_rows(rows, pooling.name())?;
+    let operation = Pool { x: x.clone(), offsets: offsets.clone(), pooling };
+    if let Some(gpu) = Gpu::of([x])? {
+        let y = gpu.allocate(offsets.segments() * width)?;
+        operation.launch(gpu, "segment_pool", gpu.read(x)?, Argument::from(&y))?;
+        return Ok(Buffer::on_gpu(y, &[offsets.segments(), width]).recorded(operation));
+    }
     let mut y = memory::overwritable(offsets.segments() * width);
     for_each_row_block(&mut y, width, |first, block| {
         for (s, sum) in block.chunks_exact_mut(width).enumerate() {
@@ -69,7 +76,6 @@ fn pool(x: &Tensor, offsets: &Offsets, pooling: Pooling) -> Result<Tensor> {
             weighted_sum(&x.data()[range.start * width..range.end * width], weight, sum);
         }
     });
-    let operation = Pool { x: x.clone(), offsets: offsets.clone(), pooling };
     Ok(Buffer::new(y, &[offsets.segments(), width])?.recorded(operation))
 }
 
@@ -98,6 +104,18 @@ struct Pool {
     pooling: Pooling,
 }
 
+impl Pool {
+    /// Runs a kernel of `kernels/segment.cu` whose blocks take some columns of a segment.
+    fn launch(&self, gpu: &'static Gpu, kernel: &'static str, from: Argument, to: Argument) -> Result<()> {
+        const COLUMNS: u32 = 128;
+        let (_, width) = self.x.rows_columns();
+        let is_mean = usize::from(matches!(self.pooling, Pooling::Mean));
+        let grid = Grid::blocks(self.offsets.segments(), COLUMNS).times(width.div_ceil(COLUMNS as usize), 1);
+        let arguments = [from, self.offsets.on(gpu)?, width.into(), is_mean.into(), to];
+        gpu.launch("segment", kernel, grid, &arguments)
+    }
+}
+
 impl Operation for Pool {
     fn name(&self) -> &'static str {
         self.pooling.name()
@@ -109,6 +127,11 @@ impl Operation for Pool {
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
         let (_, width) = self.x.rows_columns();
+        if let Some(gpu) = Gpu::of([gradient, &self.x])? {
+            let dx = gpu.allocate(self.x.len())?;
+            self.launch(gpu, "segment_pool_backward", gpu.read(gradient)?, Argument::from(&dx))?;
+            return Ok(vec![Some(Tensor::on_gpu(dx, self.x.shape()).into())]);
+        }
         let mut dx = memory::overwritable(self.x.len());
         for_each_segment(
             [&mut dx],
@@ -123,13 +146,13 @@ impl Operation for Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_close, assert_same_on_threads, check_gradients, sample};
+    use crate::testing::{assert_close, assert_same_on_threads, check_gradients, on_each_device, sample};
 
     #[test]
     fn gradients_agree_with_differences() {
-        for lengths in [&[1][..], &[3], &[0, 1, 4, 0, 2, 0]] {
+        for lengths in [&[1][..], &[3], &[0, 1, 4, 0, 2, 0], &[0, 21]] {
             let offsets = Offsets::from_lengths(lengths.iter().copied());
-            for width in [1, 5] {
+            for width in [1, 5, 131] {
                 let x = [sample(&[offsets.rows(), width], 1)];
                 check_gradients(&x, |t| segment_sum(&t[0], &offsets));
                 check_gradients(&x, |t| segment_mean(&t[0], &offsets));
@@ -141,12 +164,13 @@ mod tests {
     fn an_empty_segment_gives_zeros() {
         let x = Tensor::new(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[3, 2]).unwrap();
         let offsets = Offsets::from_lengths([2, 0, 1]);
-        assert_close(segment_sum(&x, &offsets).unwrap().data(), &[4.0, 6.0, 0.0, 0.0, 5.0, 6.0], 0.0);
-        assert_close(segment_mean(&x, &offsets).unwrap().data(), &[2.0, 3.0, 0.0, 0.0, 5.0, 6.0], 0.0);
-        assert_eq!(
-            segment_mean(&Tensor::zeros(&[0, 2]), &Offsets::from_lengths([])).unwrap().shape(),
-            [0, 2]
-        );
+        on_each_device(|device| {
+            let x = x.to(device).unwrap();
+            assert_close(segment_sum(&x, &offsets).unwrap().data(), &[4.0, 6.0, 0.0, 0.0, 5.0, 6.0], 0.0);
+            assert_close(segment_mean(&x, &offsets).unwrap().data(), &[2.0, 3.0, 0.0, 0.0, 5.0, 6.0], 0.0);
+            let none = Tensor::zeros(&[0, 2]).to(device).unwrap();
+            assert_eq!(segment_mean(&none, &Offsets::from_lengths([])).unwrap().shape(), [0, 2]);
+        });
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //!
 //! Kept for the backward: nothing but the result.
 
+use crate::cuda::{Argument, Gpu, Grid};
 use crate::exponential::exp;
 use crate::lanes::vectorized;
 use crate::parallel::for_each_segment;
@@ -20,11 +21,22 @@ use crate::{Buffer, Gradient, Offsets, Operation, Result, Tensor, memory};
 pub fn segment_softmax(x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
     let (rows, columns) = x.rows_columns();
     offsets.check_rows(rows, "segment_softmax")?;
+    let operation = SegmentSoftmax { x: x.clone(), offsets: offsets.clone() };
+    if let Some(gpu) = Gpu::of([x])? {
+        let y = gpu.allocate(x.len())?;
+        let arguments = [gpu.read(x)?, offsets.on(gpu)?, columns.into(), Argument::from(&y)];
+        gpu.launch("segment", "segment_softmax_forward", grid(offsets, columns), &arguments)?;
+        return Ok(Buffer::on_gpu(y, x.shape()).recorded(operation));
+    }
     let mut y = memory::overwritable(x.len());
     y.copy_from_slice(x.data());
     for_each_segment([&mut y], offsets, |rows| [rows * columns], |_, _, [y]| softmax_of_columns(y, columns));
-    let operation = SegmentSoftmax { x: x.clone(), offsets: offsets.clone() };
     Ok(Buffer::new(y, x.shape())?.recorded(operation))
+}
+
+/// A block for each segment, in it a warp for each column while there are few.
+fn grid(offsets: &Offsets, columns: usize) -> Grid {
+    Grid::blocks(offsets.segments(), 32 * columns.clamp(1, 8) as u32)
 }
 
 vectorized! {
@@ -83,6 +95,13 @@ impl Operation for SegmentSoftmax {
 
     fn backward(&self, output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
         let (_, columns) = output.rows_columns();
+        if let Some(gpu) = Gpu::of([gradient, output])? {
+            let dx = gpu.allocate(output.len())?;
+            let [y, dy] = [gpu.read(output)?, gpu.read(gradient)?];
+            let arguments = [y, dy, self.offsets.on(gpu)?, columns.into(), Argument::from(&dx)];
+            gpu.launch("segment", "segment_softmax_backward", grid(&self.offsets, columns), &arguments)?;
+            return Ok(vec![Some(Tensor::on_gpu(dx, self.x.shape()).into())]);
+        }
         let mut dx = memory::overwritable(gradient.len());
         dx.copy_from_slice(gradient.data());
         for_each_segment(
@@ -110,9 +129,9 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_differences() {
-        for lengths in [&[2][..], &[0, 1, 5, 0, 3, 0]] {
+        for lengths in [&[2][..], &[0, 1, 5, 0, 3, 0], &[40, 0, 7]] {
             let offsets = Offsets::from_lengths(lengths.iter().copied());
-            for columns in [1, 4] {
+            for columns in [1, 4, 11] {
                 check_gradients(&[sample(&[offsets.rows(), columns], 1)], |t| {
                     segment_softmax(&t[0], &offsets)
                 });

@@ -10,15 +10,16 @@
 //! With ε = 0 and no weights dX is softmax − target, over the number of rows. The same numbers as PyTorch's
 //! `CrossEntropyLoss`, save that with no row to average the loss is 0, not NaN.
 //!
-//! Kept for the backward: dX for dL = 1, which the forward has nearly made.
+//! Kept for the backward: on the CPU dX for dL = 1, which the forward has nearly made; on a GPU, where dL is not known to who
+//! launches the kernels, X and what makes p of it.
 //!
 //! Label smoothing: Szegedy et al., *Rethinking the Inception Architecture*, CVPR 2016.
 
-use super::softmax::exponentials_of_rows;
-use crate::lanes::vectorized;
-use crate::ops::scale;
-use crate::parallel::{for_each_part, row_blocks};
-use crate::{Buffer, Error, Gradient, Ids, Operation, Result, Tensor, lanes, memory};
+mod cpu;
+mod cuda;
+
+use crate::cuda::Gpu;
+use crate::{Error, Ids, Result, Tensor};
 
 /// The target of a row that has none: it adds nothing to the loss and nothing to its average.
 pub const IGNORED: u32 = u32::MAX;
@@ -56,23 +57,10 @@ pub fn cross_entropy(logits: &Tensor, targets: &Ids, options: &CrossEntropy) -> 
 
     let total_weight: f64 = targets.as_slice().iter().map(|&target| f64::from(options.weight(target))).sum();
     let share = if total_weight > 0.0 { (1.0 / total_weight) as f32 } else { 0.0 };
-    let mut unit_gradient = memory::overwritable(rows * classes);
-    let mut losses = vec![0.0; rows];
-    let lengths = |rows| [rows * classes, rows];
-    for_each_part(
-        [&mut unit_gradient, &mut losses],
-        row_blocks(rows, classes),
-        lengths,
-        |_, rows, results| {
-            let [gradient, losses] = results;
-            let logits = &logits.data()[rows.start * classes..rows.end * classes];
-            let targets = &targets.as_slice()[rows];
-            losses_and_gradients(options, share, logits, targets, gradient, losses);
-        },
-    );
-    let loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() * f64::from(share);
-    let unit_gradient = Tensor::new(unit_gradient, logits.shape())?;
-    Ok(Buffer::new(vec![loss as f32], &[])?.recorded(MeanLoss { logits: logits.clone(), unit_gradient }))
+    match Gpu::of([logits])? {
+        Some(gpu) => cuda::mean_loss(gpu, logits, targets, options, share),
+        None => cpu::mean_loss(logits, targets, options, share),
+    }
 }
 
 fn refuse<T>(message: String) -> Result<T> {
@@ -121,87 +109,11 @@ impl CrossEntropy {
     }
 }
 
-vectorized! {
-    /// Σ_c −q_c log p_c of some rows, and its derivatives by the logits, times `share`.
-    fn losses_and_gradients(
-        options: &CrossEntropy,
-        share: f32,
-        logits: &[f32],
-        targets: &[u32],
-        gradient: &mut [f32],
-        losses: &mut [f32],
-    ) {
-        let classes = (logits.len() / targets.len().max(1)).max(1);
-        gradient.copy_from_slice(logits);
-        exponentials_of_rows(gradient, classes, |row, max| losses[row] = max);
-        let rows = gradient.chunks_exact_mut(classes).zip(logits.chunks_exact(classes));
-        for ((gradient, logits), (&target, loss)) in rows.zip(targets.iter().zip(losses)) {
-            if target == IGNORED {
-                gradient.fill(0.0);
-                *loss = 0.0;
-            } else {
-                *loss = options.of_row(share, logits, target as usize, *loss, gradient);
-            }
-        }
-    }
-}
-
-impl CrossEntropy {
-    /// Σ_c −q_c log p_c of one row; `gradient` holds exp(logit − max) of it, and then its derivatives times `share`.
-    #[inline(always)]
-    fn of_row(&self, share: f32, logits: &[f32], target: usize, max: f32, gradient: &mut [f32]) -> f32 {
-        let sum = lanes::sum(gradient, |value| value);
-        let log_sum = sum.ln();
-        let q_of_target = (1.0 - self.label_smoothing) * self.weight(target as u32);
-        let mut loss = q_of_target * (log_sum - (logits[target] - max));
-        let mut total_q = q_of_target;
-        // Without smoothing the other classes have no part, not even 0 · ∞ of a logit of −∞.
-        let smooth = self.label_smoothing / logits.len() as f32;
-        let q_of_all = |class: usize| smooth * self.weight(class as u32);
-        if smooth > 0.0 {
-            for (class, logit) in logits.iter().enumerate() {
-                loss += q_of_all(class) * (log_sum - (logit - max));
-                total_q += q_of_all(class);
-            }
-        }
-        let factor = share * total_q / sum;
-        gradient.iter_mut().for_each(|value| *value *= factor);
-        gradient[target] -= share * q_of_target;
-        if smooth > 0.0 {
-            for (class, value) in gradient.iter_mut().enumerate() {
-                *value -= share * q_of_all(class);
-            }
-        }
-        loss
-    }
-}
-
-struct MeanLoss {
-    logits: Tensor,
-    /// The gradient of the logits for a gradient of 1 of the loss.
-    unit_gradient: Tensor,
-}
-
-impl Operation for MeanLoss {
-    fn name(&self) -> &'static str {
-        "cross_entropy"
-    }
-
-    fn inputs(&self) -> Vec<&Tensor> {
-        vec![&self.logits]
-    }
-
-    fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        let factor = gradient.item()?;
-        let dx = if factor == 1.0 { self.unit_gradient.clone() } else { scale(&self.unit_gradient, factor)? };
-        Ok(vec![Some(dx.into())])
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_close, assert_same_on_threads, check_gradients, sample};
+    use crate::Device;
+    use crate::testing::{assert_close, assert_same_on_threads, check_gradients, on_each_device, sample};
 
     fn options(class_weights: Option<Vec<f32>>, label_smoothing: f32) -> CrossEntropy {
         let class_weights = class_weights.map(|weights| {
@@ -212,7 +124,16 @@ mod tests {
     }
 
     fn loss_and_gradient(logits: &Tensor, targets: &Ids, options: &CrossEntropy) -> Vec<Vec<f32>> {
-        let logits = logits.leaf();
+        loss_and_gradient_on(Device::Cpu, logits, targets, options)
+    }
+
+    fn loss_and_gradient_on(
+        device: Device,
+        logits: &Tensor,
+        targets: &Ids,
+        options: &CrossEntropy,
+    ) -> Vec<Vec<f32>> {
+        let logits = logits.to(device).unwrap().leaf();
         let loss = cross_entropy(&logits, targets, options).unwrap();
         vec![loss.data().to_vec(), loss.backward().unwrap().get(&logits).unwrap().values().to_vec()]
     }
@@ -252,23 +173,30 @@ mod tests {
              [-0.02078453, -0.008588314, 0.029372845, 0.096942715, 0.07874592, -0.17568862, 0.10869565,
               -0.21304348, 0.10434783, 0.0, 0.0, 0.0, 0.08594871, -0.32021424, 0.23426552]),
         ];
-        for (options, loss, gradient) in golden {
-            let found = loss_and_gradient(&logits, &targets, &options);
-            assert_close(&found[0], &[loss], 3e-7);
-            assert_close(&found[1], &gradient, 3e-7);
-        }
+        on_each_device(|device| {
+            for (options, loss, gradient) in &golden {
+                let found = loss_and_gradient_on(device, &logits, &targets, options);
+                assert_close(&found[0], &[*loss], 3e-7);
+                assert_close(&found[1], gradient, 3e-7);
+            }
+        });
     }
 
     #[test]
     fn with_no_row_to_average_loss_and_gradient_are_zero() {
         let logits = sample(&[3, 4], 1);
         let weights = Some(vec![0.0, 1.0, 1.0, 1.0]);
-        for (target, options) in [(IGNORED, options(None, 0.1)), (0, options(weights, 0.0))] {
-            let found = loss_and_gradient(&logits, &Ids::from(vec![target; 3]), &options);
-            assert_eq!(found, [vec![0.0], vec![0.0; 12]]);
-        }
-        let none = loss_and_gradient(&Tensor::zeros(&[0, 4]), &Ids::from(vec![]), &CrossEntropy::default());
-        assert_eq!(none, [vec![0.0], vec![]]);
+        let all = [(IGNORED, options(None, 0.1)), (0, options(weights, 0.0))];
+        on_each_device(|device| {
+            for (target, options) in &all {
+                let targets = Ids::from(vec![*target; 3]);
+                let found = loss_and_gradient_on(device, &logits, &targets, options);
+                assert_eq!(found, [vec![0.0], vec![0.0; 12]]);
+            }
+            let (none, targets) = (Tensor::zeros(&[0, 4]), Ids::from(vec![]));
+            let found = loss_and_gradient_on(device, &none, &targets, &CrossEntropy::default());
+            assert_eq!(found, [vec![0.0], vec![]]);
+        });
     }
 
     #[test]
@@ -285,8 +213,35 @@ mod tests {
     #[test]
     fn a_masked_class_and_a_far_logit_stay_finite() {
         let logits = Tensor::new(vec![f32::NEG_INFINITY, 0.0, 1e4], &[1, 3]).unwrap();
-        let found = loss_and_gradient(&logits, &Ids::from(vec![1]), &CrossEntropy::default());
-        assert_eq!(found, [vec![1e4], vec![0.0, -1.0, 1.0]]);
+        on_each_device(|device| {
+            let targets = Ids::from(vec![1]);
+            let found = loss_and_gradient_on(device, &logits, &targets, &CrossEntropy::default());
+            assert_eq!(found, [vec![1e4], vec![0.0, -1.0, 1.0]]);
+        });
+    }
+
+    /// As many classes as BERT has pieces. The loss is taken so often that gradients have a size of 1; the processor adds
+    /// what the smoothing gives to so many classes one by one.
+    #[test]
+    fn a_whole_vocabulary_gives_the_same_on_each_device() {
+        let classes = 30_522;
+        let (x, targets) = (sample(&[3, classes], 1), Ids::from(vec![30_521, IGNORED, 17]));
+        let weights = sample(&[classes], 2).data().iter().map(|weight| weight.abs()).collect();
+        for options in [options(None, 0.0), options(Some(weights), 0.1)] {
+            let results = |device: Device| {
+                let logits = x.to(device).unwrap().leaf();
+                let loss = cross_entropy(&logits, &targets, &options).unwrap();
+                let value = loss.data().to_vec();
+                let gradients = loss.backward_from(Tensor::scalar(classes as f32)).unwrap();
+                [value, gradients.get(&logits).unwrap().values().to_vec()]
+            };
+            let expected = results(Device::Cpu);
+            on_each_device(|device| {
+                let [loss, gradient] = results(device);
+                assert_close(&loss, &expected[0], 1e-5);
+                assert_close(&gradient, &expected[1], 1e-5);
+            });
+        }
     }
 
     #[test]
