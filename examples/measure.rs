@@ -63,6 +63,7 @@ pub(crate) fn set_precision(model: &mut Model, precision: &str) -> anyhow::Resul
     );
     match precision {
         "f32" => model.set_precision(Precision::F32),
+        "tf32" => model.set_precision(Precision::Tf32),
         "bf16" => model.set_precision(Precision::Bf16),
         "int8" => {}
         _ => bail!("no precision `{precision}`: there are f32, bf16 and int8"),

@@ -46,6 +46,8 @@ pub(crate) struct Predict {
 enum PrecisionArgument {
     /// 24 bits of mantissa.
     F32,
+    /// 10 bits of mantissa on a GPU, sums in f32.
+    Tf32,
     /// 8 bits of mantissa, sums in f32.
     Bf16,
 }
@@ -54,6 +56,7 @@ impl From<PrecisionArgument> for Precision {
     fn from(precision: PrecisionArgument) -> Self {
         match precision {
             PrecisionArgument::F32 => Precision::F32,
+            PrecisionArgument::Tf32 => Precision::Tf32,
             PrecisionArgument::Bf16 => Precision::Bf16,
         }
     }

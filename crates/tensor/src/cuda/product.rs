@@ -6,6 +6,8 @@ use crate::{Precision, Result, Tensor};
 pub(crate) enum Numbers {
     /// Both sides as they are.
     F32,
+    /// Both sides are f32, of which the product reads 10 bits of mantissa.
+    Tf32,
     /// Both sides are bf16, two bytes a value.
     Bf16,
 }
@@ -84,11 +86,12 @@ impl Gpu {
         let result = self.allocate(rows * columns)?;
         let numbers = match precision {
             Precision::F32 => Numbers::F32,
+            Precision::Tf32 => Numbers::Tf32,
             Precision::Bf16 => Numbers::Bf16,
         };
         let side = |side: Side<'_>| -> Result<Operand> {
             let operand = match numbers {
-                Numbers::F32 => Operand::new(self.read(side.matrix)?),
+                Numbers::F32 | Numbers::Tf32 => Operand::new(self.read(side.matrix)?),
                 Numbers::Bf16 => {
                     side.matrix.bf16_operand_on(self, |values, count| self.round_to_bf16(values, count))?
                 }

@@ -83,7 +83,7 @@ pub(crate) fn product_in(
     columns: usize,
 ) {
     match precision {
-        Precision::F32 => product(result, left, right, inner, columns),
+        Precision::F32 | Precision::Tf32 => product(result, left, right, inner, columns),
         Precision::Bf16 => {
             product_bf16_then(result, left, &Bf16Right::new(right, inner, columns), |_, _, _| {});
         }

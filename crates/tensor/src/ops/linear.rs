@@ -76,7 +76,7 @@ pub(super) fn rows_through(
         return product_int8_then(result, x.data(), right, finish);
     }
     let right = || Matrix::new(weight.data(), outputs);
-    if weight.precision() == Precision::F32 {
+    if weight.precision() != Precision::Bf16 {
         return product_then(result, left, right(), inputs, outputs, finish);
     }
     match weight.kept_bf16_right() {
@@ -157,7 +157,8 @@ pub(super) fn gradient_of_bias(dy: &Tensor) -> Result<Gradient> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_close, assert_same_on_threads, check_gradients, sample};
+    use crate::Device;
+    use crate::testing::{accelerators, assert_close, assert_same_on_threads, check_gradients, sample};
 
     #[test]
     fn gradients_agree_with_differences() {
@@ -193,21 +194,37 @@ mod tests {
         assert_eq!(error, "linear: bias must be [2]; found [3]");
     }
 
-    /// All three products of two rounded sides: 128 terms off by 2⁻⁸ of their size, most of which cancels out.
+    /// Values and gradients of all three products.
+    fn products_in(precision: Precision, device: Device) -> Vec<Vec<f32>> {
+        let [x, weight] =
+            [sample(&[40, 128], 1), sample(&[128, 64], 2)].map(|t| t.to(device).unwrap().leaf());
+        let leaves = [x, weight.with_precision(precision)];
+        let y = linear(&leaves[0], &leaves[1], Some(&sample(&[64], 4))).unwrap();
+        let mut results = vec![y.data().to_vec()];
+        let gradients = y.backward_from(sample(&[40, 64], 3)).unwrap();
+        results.extend(leaves.iter().map(|leaf| gradients.get(leaf).unwrap().values().to_vec()));
+        results
+    }
+
+    /// 128 terms off by 2⁻⁸ of their size, most of which cancels out.
     #[test]
     fn in_bf16_values_and_gradients_are_near() {
-        let results = |precision| {
-            let leaves =
-                [sample(&[40, 128], 1).leaf(), sample(&[128, 64], 2).leaf().with_precision(precision)];
-            let y = linear(&leaves[0], &leaves[1], None).unwrap();
-            let mut results = vec![y.data().to_vec()];
-            let gradients = y.backward_from(sample(&[40, 64], 3)).unwrap();
-            results.extend(leaves.iter().map(|leaf| gradients.get(leaf).unwrap().values().to_vec()));
-            results
-        };
-        for (found, expected) in results(Precision::Bf16).iter().zip(&results(Precision::F32)) {
+        let expected = products_in(Precision::F32, Device::Cpu);
+        for (found, expected) in products_in(Precision::Bf16, Device::Cpu).iter().zip(&expected) {
             assert_ne!(found, expected);
             assert_close(found, expected, 0.05);
+        }
+    }
+
+    #[test]
+    fn a_gpu_rounds_as_the_processor_does() {
+        for device in accelerators() {
+            for (precision, tolerance) in [(Precision::Bf16, 1e-4), (Precision::Tf32, 1e-2)] {
+                let expected = products_in(precision, Device::Cpu);
+                for (found, expected) in products_in(precision, device).iter().zip(&expected) {
+                    assert_close(found, expected, tolerance);
+                }
+            }
         }
     }
 

@@ -93,7 +93,7 @@ impl Driver for Emulated {
             let address = operand.address.bits();
             match shape.numbers {
                 // SAFETY: as the trait says.
-                Numbers::F32 => unsafe { values::<f32>(address, count) }.to_vec(),
+                Numbers::F32 | Numbers::Tf32 => unsafe { values::<f32>(address, count) }.to_vec(),
                 Numbers::Bf16 => {
                     // SAFETY: as the trait says.
                     let halves = unsafe { values::<u16>(address, count) };

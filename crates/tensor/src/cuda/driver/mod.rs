@@ -8,6 +8,8 @@ mod nvidia;
 mod nvidia_product;
 #[cfg(feature = "cuda")]
 mod ptx;
+#[cfg(feature = "cuda")]
+mod staging;
 
 use std::ffi::c_void;
 

@@ -9,6 +9,7 @@ use cudarc::driver::sys::{self, CUfunction, CUfunction_attribute_enum, CUmodule,
 use cudarc::driver::{CudaContext, CudaStream};
 
 use super::nvidia_product::Products;
+use super::staging::Staging;
 use super::{Driver, Fault, ptx};
 use crate::cuda::gpu::locked;
 use crate::cuda::{Grid, Product};
@@ -25,6 +26,7 @@ pub(super) struct Nvidia {
     stream: Arc<CudaStream>,
     kernels: Mutex<Kernels>,
     products: Products,
+    staging: Mutex<Staging>,
 }
 
 #[derive(Default)]
@@ -67,7 +69,8 @@ impl Nvidia {
         }
         let stream = context.new_stream().map_err(|error| said(&error))?;
         let products = Products::new(&stream)?;
-        Ok(Self { context, stream, kernels: Mutex::default(), products })
+        let staging = Mutex::new(Staging::new().map_err(|error| said(&error))?);
+        Ok(Self { context, stream, kernels: Mutex::default(), products, staging })
     }
 
     /// Binds the context to this thread, which every call of the driver needs.
@@ -148,8 +151,8 @@ impl Driver for Nvidia {
 
     unsafe fn upload(&self, bytes: &[u8], address: u64) -> Result<(), Fault> {
         self.bind()?;
-        // SAFETY: as the trait says; the driver has read the values, which are pageable, when it returns.
-        unsafe { result::memcpy_htod_async(address, bytes, self.stream.cu_stream()) }.map_err(fault)
+        // SAFETY: as the trait says.
+        unsafe { locked(&self.staging).upload(bytes, address, &self.stream) }.map_err(fault)
     }
 
     unsafe fn download(&self, address: u64, bytes: &mut [u8]) -> Result<(), Fault> {

@@ -130,10 +130,13 @@ impl Plan {
     fn new(shape: Shape, handle: cublasLtHandle_t, bias: u64) -> Result<Self, CublasError> {
         let Shape { sizes: [rows, inner, columns], is_transposed: [left, right], has_bias, numbers } = shape;
         let kind = match numbers {
-            Numbers::F32 => cudaDataType_t::CUDA_R_32F,
+            Numbers::F32 | Numbers::Tf32 => cudaDataType_t::CUDA_R_32F,
             Numbers::Bf16 => cudaDataType_t::CUDA_R_16BF,
         };
-        let compute = cublasComputeType_t::CUBLAS_COMPUTE_32F;
+        let compute = match numbers {
+            Numbers::Tf32 => cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+            Numbers::F32 | Numbers::Bf16 => cublasComputeType_t::CUBLAS_COMPUTE_32F,
+        };
         let description = result::create_matmul_desc(compute, cudaDataType_t::CUDA_R_32F)?;
         // A matrix that is not read transposed has its rows as cuBLASLt's columns.
         let layout = |is_transposed: bool, kind, [rows, columns]: [usize; 2]| {
