@@ -1,4 +1,5 @@
 use super::Memory;
+use crate::Offsets;
 
 /// How many threads run a kernel.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +16,8 @@ pub(crate) struct Grid {
 const THREADS: u32 = 256;
 /// Blocks of a loop over values, at most: enough to fill any GPU several times over.
 const MOST_BLOCKS: usize = 4096;
+/// Blocks of the second dimension, at most: CUDA's limit.
+const MOST_BLOCKS_IN_Y: usize = 65_535;
 
 impl Grid {
     /// So many blocks of so many threads.
@@ -25,6 +28,13 @@ impl Grid {
     /// For a kernel that goes over so many values in steps of the whole grid.
     pub(crate) fn over(values: usize) -> Self {
         Self::blocks(values.div_ceil(THREADS as usize).min(MOST_BLOCKS), THREADS)
+    }
+
+    /// For a kernel that takes a segment by the blocks of one x, and each of its rows by one warp.
+    pub(crate) fn over_rows_of(segments: &Offsets) -> Self {
+        const WARPS: usize = THREADS as usize / 32;
+        let blocks = segments.longest().div_ceil(WARPS).min(MOST_BLOCKS_IN_Y);
+        Self::blocks(segments.segments(), THREADS).times(blocks, 1)
     }
 
     /// The same with dynamic shared memory.

@@ -10,6 +10,7 @@
 //!
 //! Srivastava et al., *Dropout*, JMLR 2014.
 
+use crate::cuda::{Argument, Gpu, Grid};
 use crate::lanes::vectorized;
 use crate::parallel::for_each_row_block;
 use crate::{Buffer, Error, Gradient, Operation, RandomKey, Result, Tensor, memory};
@@ -19,8 +20,7 @@ use crate::{Buffer, Error, Gradient, Operation, RandomKey, Result, Tensor, memor
 /// # Errors
 /// `probability` is not in [0, 1).
 pub fn dropout(x: &Tensor, probability: f32, key: RandomKey) -> Result<Tensor> {
-    let mask = Mask::new("dropout", probability, key)?;
-    Ok(Buffer::new(mask.of(x), x.shape())?.recorded(Dropout { x: x.clone(), mask }))
+    Mask::new("dropout", probability, key)?.of(x, Gpu::of([x])?)
 }
 
 /// Which values of a tensor are dropped.
@@ -48,13 +48,36 @@ impl Mask {
         Ok(mask.filter(|mask| mask.probability > 0.0))
     }
 
-    /// m ⊙ x / (1 − p) of a whole tensor.
-    pub(super) fn of(self, x: &Tensor) -> Vec<f32> {
+    /// m ⊙ x / (1 − p) of a whole tensor; on a GPU where one is given.
+    pub(super) fn of(self, x: &Tensor, gpu: Option<&'static Gpu>) -> Result<Tensor> {
+        let operation = Dropout { x: x.clone(), mask: self };
+        if let Some(gpu) = gpu {
+            let y = gpu.allocate(x.len())?;
+            let arguments = [gpu.read(x)?, Argument::from(&y), x.len().into()];
+            let arguments = [&arguments[..], &Self::arguments(Some(self))].concat();
+            gpu.launch("dropout", "dropout", Self::drawn_in(Grid::over(x.len())), &arguments)?;
+            return Ok(Buffer::on_gpu(y, x.shape()).recorded(operation));
+        }
         let mut y = memory::overwritable(x.len());
         for_each_row_block(&mut y, 1, |first, y| {
             masked(self, first, &x.data()[first..first + y.len()], y);
         });
-        y
+        Ok(Buffer::new(y, x.shape())?.recorded(operation))
+    }
+
+    /// The last arguments of a kernel that drops: those of `Dropout` in `kernels/dropout.cuh`.
+    pub(super) fn arguments(mask: Option<Self>) -> [Argument; 4] {
+        match mask {
+            Some(Self { probability, key: RandomKey { seed, stream } }) => {
+                [seed.into(), stream.into(), threshold(probability).into(), growth(probability).into()]
+            }
+            None => [0u64.into(), 0u64.into(), 0u32.into(), 1.0.into()],
+        }
+    }
+
+    /// The grid of such a kernel, with the shared memory that it draws in: 33 blocks of four numbers a warp.
+    pub(super) fn drawn_in(grid: Grid) -> Grid {
+        grid.with_shared(grid.threads as usize / 32 * 33 * 16)
     }
 
     /// Drops of the values `first …` of a tensor.
@@ -87,11 +110,22 @@ vectorized! {
 /// Sets each value to 0 whose number is below p · 2³², and divides the others by 1 − p.
 #[inline(always)]
 pub(super) fn drop_values(values: &mut [f32], random: &[u32], probability: f32) {
-    let threshold = (f64::from(probability) * f64::from(u32::MAX)) as u32;
-    let growth = 1.0 / (1.0 - probability);
+    let (threshold, growth) = (threshold(probability), growth(probability));
     for (value, &random) in values.iter_mut().zip(random) {
         *value = if random >= threshold { *value * growth } else { 0.0 };
     }
+}
+
+/// Numbers below it drop their values.
+#[inline(always)]
+fn threshold(probability: f32) -> u32 {
+    (f64::from(probability) * f64::from(u32::MAX)) as u32
+}
+
+/// What the other values are multiplied by.
+#[inline(always)]
+fn growth(probability: f32) -> f32 {
+    1.0 / (1.0 - probability)
 }
 
 struct Dropout {
@@ -109,7 +143,7 @@ impl Operation for Dropout {
     }
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        Ok(vec![Some(Tensor::new(self.mask.of(gradient), self.x.shape())?.into())])
+        Ok(vec![Some(self.mask.of(gradient, Gpu::of([gradient, &self.x])?)?.into())])
     }
 }
 
@@ -122,7 +156,7 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_differences() {
-        for shape in [[1, 7], [5, 1], [9, 6]] {
+        for shape in [[1, 7], [5, 1], [9, 6], [3, 50]] {
             check_gradients(&[sample(&shape, 1)], |t| dropout(&t[0], 0.3, KEY));
         }
     }

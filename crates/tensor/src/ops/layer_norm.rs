@@ -15,6 +15,7 @@
 //! Ba, Kiros and Hinton, *Layer Normalization*, 2016.
 
 use super::dropout::{self, Mask};
+use crate::cuda::{Argument, Gpu, Grid, Memory};
 use crate::lanes::vectorized;
 use crate::parallel::{for_each_part, row_blocks, sum_of_blocks};
 use crate::{Buffer, Error, Gradient, Operation, Result, Tensor, lanes, memory};
@@ -27,13 +28,30 @@ use crate::{Buffer, Error, Gradient, Operation, Result, Tensor, lanes, memory};
 pub fn layer_norm(x: &Tensor, gain: &Tensor, bias: &Tensor, epsilon: f32) -> Result<Tensor> {
     let norm = Norm::new("layer_norm", x, gain, bias, epsilon)?;
     let (rows, width) = x.rows_columns();
+    if let Some(gpu) = Gpu::of([x, gain, bias])? {
+        let (y, statistics) = (gpu.allocate(x.len())?, gpu.allocate(2 * rows)?);
+        let [gain, bias] = [gpu.read(gain)?, gpu.read(bias)?];
+        let results = [&y, &statistics].map(Argument::from);
+        let arguments = [gpu.read(x)?, gain, bias, width.into(), epsilon.into(), results[0], results[1]];
+        gpu.launch("layer_norm", "layer_norm_forward", row_a_block(rows, width), &arguments)?;
+        let statistics = Tensor::on_gpu(statistics, &[rows, 2]);
+        return Ok(Buffer::on_gpu(y, x.shape()).recorded(LayerNorm { x: x.clone(), norm, statistics }));
+    }
     let mut y = memory::overwritable(x.len());
     let mut statistics = vec![0.0; 2 * rows];
     let lengths = |rows| [rows * width, 2 * rows];
     for_each_part([&mut y, &mut statistics], row_blocks(rows, width), lengths, |_, rows, [y, statistics]| {
         normalise(&norm, &x.data()[rows.start * width..rows.end * width], y, statistics);
     });
+    let statistics = Tensor::new(statistics, &[rows, 2])?;
     Ok(Buffer::new(y, x.shape())?.recorded(LayerNorm { x: x.clone(), norm, statistics }))
+}
+
+/// The grid of a kernel that takes a row by one block: up to 4,096 columns its threads keep the row in registers, 8 values
+/// each.
+pub(super) fn row_a_block(rows: usize, width: usize) -> Grid {
+    let warps = width.div_ceil(256).clamp(1, 16);
+    Grid::blocks(rows, 32 * warps as u32)
 }
 
 vectorized! {
@@ -90,15 +108,18 @@ impl Norm {
         Ok(Self { gain: gain.clone(), bias: bias.clone(), epsilon })
     }
 
-    /// The gradients from the rows that were normalised, their `statistics` (μ and 1/σ of each) and dY; with a mask
-    /// also m ⊙ dX / (1 − p).
+    /// The gradients from the rows that were normalised, their `statistics` (μ and 1/σ of each, `[rows, 2]`) and dY;
+    /// with a mask also m ⊙ dX / (1 − p).
     pub(super) fn backward(
         &self,
         x: &Tensor,
-        statistics: &[f32],
+        statistics: &Tensor,
         gradient: &Tensor,
         mask: Option<Mask>,
     ) -> Result<NormGradients> {
+        if let Some(gpu) = Gpu::of([gradient, statistics])? {
+            return self.backward_on(gpu, x, statistics, gradient, mask);
+        }
         let (rows, width) = x.rows_columns();
         let blocks = row_blocks(rows, width);
         let mut dx = memory::overwritable(x.len());
@@ -108,7 +129,7 @@ impl Norm {
         for_each_part([&mut dx, &mut masked, &mut sums], blocks, lengths, |_, rows, [dx, masked, sums]| {
             let values = rows.start * width..rows.end * width;
             let (x, dy) = (&x.data()[values.clone()], &gradient.data()[values.clone()]);
-            let statistics = &statistics[2 * rows.start..2 * rows.end];
+            let statistics = &statistics.data()[2 * rows.start..2 * rows.end];
             backward(self, x, statistics, dy, dx, sums);
             if let Some(mask) = mask {
                 dropout::masked(mask, values.start, dx, masked);
@@ -123,6 +144,49 @@ impl Norm {
             dbias: Tensor::new(dbias, &[width])?,
         })
     }
+
+    fn backward_on(
+        &self,
+        gpu: &'static Gpu,
+        x: &Tensor,
+        statistics: &Tensor,
+        gradient: &Tensor,
+        mask: Option<Mask>,
+    ) -> Result<NormGradients> {
+        let (rows, width) = x.rows_columns();
+        let dx = gpu.allocate(x.len())?;
+        let masked = mask.map(|_| gpu.allocate(x.len())).transpose()?;
+        let inputs =
+            [gpu.read(x)?, gpu.read(gradient)?, gpu.read(&self.gain)?, gpu.read(statistics)?, width.into()];
+        let results = [Argument::from(&dx), masked.as_ref().map_or(Argument::NULL, Argument::from)];
+        let arguments = [&inputs[..], &results, &Mask::arguments(mask)].concat();
+        let grid = Mask::drawn_in(row_a_block(rows, width));
+        gpu.launch("layer_norm", "layer_norm_backward", grid, &arguments)?;
+        let sums = Tensor::on_gpu(sums_over_rows(gpu, x, statistics, gradient)?, &[2, width]);
+        Ok(NormGradients {
+            dx: Tensor::on_gpu(dx, x.shape()),
+            masked: masked.map(|masked| Tensor::on_gpu(masked, x.shape())),
+            dgain: sums.constant_view(0, &[width]),
+            dbias: sums.constant_view(width, &[width]),
+        })
+    }
+}
+
+/// dg, then db.
+fn sums_over_rows(gpu: &'static Gpu, x: &Tensor, statistics: &Tensor, gradient: &Tensor) -> Result<Memory> {
+    /// Rows that a block sums, and columns.
+    const ROWS: usize = 128;
+    const COLUMNS: usize = 32;
+    const THREADS: u32 = 256;
+    let (rows, width) = x.rows_columns();
+    let blocks = rows.div_ceil(ROWS);
+    let sums = gpu.allocate(blocks * 2 * width)?;
+    let inputs = [gpu.read(x)?, gpu.read(gradient)?, gpu.read(statistics)?];
+    let sizes = [rows, width, ROWS].map(Argument::from);
+    let arguments = [&inputs[..], &sizes, &[Argument::from(&sums)]].concat();
+    let grid = Grid::blocks(width.div_ceil(COLUMNS), THREADS).times(blocks, 1);
+    gpu.launch("layer_norm", "layer_norm_sums", grid, &arguments)?;
+    gpu.sum_over_rows(&Tensor::on_gpu(sums, &[blocks, 2 * width]))
 }
 
 pub(super) struct NormGradients {
@@ -131,6 +195,7 @@ pub(super) struct NormGradients {
     pub(super) dgain: Tensor,
     pub(super) dbias: Tensor,
 }
+
 vectorized! {
     /// dX of some rows; their terms of dg and db are added to `sums`, one after the other.
     fn backward(norm: &Norm, x: &[f32], statistics: &[f32], dy: &[f32], dx: &mut [f32], sums: &mut [f32]) {
@@ -158,8 +223,8 @@ vectorized! {
 struct LayerNorm {
     x: Tensor,
     norm: Norm,
-    /// μ and 1/σ of each row.
-    statistics: Vec<f32>,
+    /// μ and 1/σ of each row, `[rows, 2]`.
+    statistics: Tensor,
 }
 
 impl Operation for LayerNorm {
@@ -179,100 +244,4 @@ impl Operation for LayerNorm {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{assert_close, assert_same_on_threads, check_gradients, sample};
-
-    const EPSILON: f32 = 1e-5;
-
-    fn values_and_gradients(inputs: &[Tensor], dy: Tensor) -> Vec<Vec<f32>> {
-        let leaves: Vec<Tensor> = inputs.iter().map(Tensor::leaf).collect();
-        let y = layer_norm(&leaves[0], &leaves[1], &leaves[2], EPSILON).unwrap();
-        let mut results = vec![y.data().to_vec()];
-        let gradients = y.backward_from(dy).unwrap();
-        results.extend(leaves.iter().map(|leaf| gradients.get(leaf).unwrap().values().to_vec()));
-        results
-    }
-
-    #[test]
-    fn gradients_agree_with_differences() {
-        for (rows, width) in [(1, 5), (4, 3), (17, 9)] {
-            let inputs = [sample(&[rows, width], 1), sample(&[width], 2), sample(&[width], 3)];
-            check_gradients(&inputs, |t| layer_norm(&t[0], &t[1], &t[2], EPSILON));
-        }
-    }
-
-    /// One value is its own mean: nothing of x is left.
-    #[test]
-    fn a_single_column_gives_the_bias() {
-        let inputs = [sample(&[3, 1], 1), sample(&[1], 2), Tensor::full(&[1], 0.25)];
-        let results = values_and_gradients(&inputs, Tensor::full(&[3, 1], 1.0));
-        assert_eq!(results, [vec![0.25; 3], vec![0.0; 3], vec![0.0], vec![3.0]]);
-    }
-
-    /// PyTorch 2.15, `torch.nn.functional.layer_norm` and its autograd in f64, ε = 10⁻⁵. The second row is constant:
-    /// its variance is 0 and 1/σ is 316.
-    #[test]
-    fn agrees_with_torch() {
-        let x = [1.0, 2.0, 4.0, -1.0, 0.5, 0.25, 0.25, 0.25, 0.25, 0.25, -3.0, 0.0, 3.0, 1.0, 9.0];
-        let dy = [1.0, -1.0, 0.5, 2.0, 0.0, 0.25, 1.0, 0.0, -2.0, 1.0, 0.5, 0.5, -1.0, 1.0, -0.25];
-        let tensor = |values: &[f32], shape: &[usize]| Tensor::new(values.to_vec(), shape).unwrap();
-        let inputs = [
-            tensor(&x, &[3, 5]),
-            tensor(&[1.0, -0.5, 2.0, 0.25, 1.5], &[5]),
-            tensor(&[0.0, 1.0, -1.0, 0.5, 0.125], &[5]),
-        ];
-        let results = values_and_gradients(&inputs, tensor(&dy, &[3, 5]));
-        #[rustfmt::skip]
-        let golden: [&[f32]; 4] = [
-            &[-0.18057846, 0.7893251, 2.250412, 0.1538913, -0.5973138, 0.0, 1.0, -1.0, 0.5, 0.125,
-              -1.2499996, 1.2499999, -0.5000002, 0.43750003, 2.7499993],
-            &[0.26170784, -0.10904478, 0.052342262, 0.10032078, -0.3053261, 31.622778, -205.54805, -47.434166,
-              -205.54805, 426.90747, 0.11132816, -0.011718719, -0.3847655, 0.1347656, 0.15039048],
-            &[-0.80557823, -0.67134964, 0.5626031, -3.0188694, -0.43749985],
-            &[1.75, 0.5, -0.5, 1.0, 0.75],
-        ];
-        for (found, expected) in results.iter().zip(golden) {
-            assert_close(found, expected, 1e-6);
-        }
-    }
-
-    /// The mean is 0 and the variance 1, whatever the row's own.
-    #[test]
-    fn a_shift_and_a_stretch_of_the_rows_change_nothing() {
-        let (gain, bias) = (Tensor::full(&[33], 1.0), Tensor::zeros(&[33]));
-        let x = sample(&[7, 33], 1);
-        let moved = Tensor::new(x.data().iter().map(|value| 8.0 * value + 16.0).collect(), &[7, 33]).unwrap();
-        let normal = |x: &Tensor| layer_norm(x, &gain, &bias, 1e-9).unwrap();
-        // The shift costs 2⁻²⁴ · 16 of values of size 8.
-        assert_close(normal(&moved).data(), normal(&x).data(), 1e-5);
-        let y = normal(&x);
-        assert_close(&[lanes::sum(y.row(3), |y| y), lanes::sum(y.row(3), |y| y * y)], &[0.0, 33.0], 1e-5);
-    }
-
-    #[test]
-    fn no_rows_are_no_fault() {
-        let y = layer_norm(&Tensor::zeros(&[0, 3]), &sample(&[3], 1), &sample(&[3], 2), EPSILON).unwrap();
-        assert_eq!(y.shape(), [0, 3]);
-        let none = Tensor::zeros(&[0]);
-        assert_eq!(layer_norm(&Tensor::zeros(&[2, 0]), &none, &none, EPSILON).unwrap().shape(), [2, 0]);
-    }
-
-    #[test]
-    fn what_does_not_fit_is_named() {
-        let (x, three, four) = (Tensor::zeros(&[2, 3]), Tensor::zeros(&[3]), Tensor::zeros(&[4]));
-        let error = layer_norm(&x, &four, &three, EPSILON).unwrap_err().to_string();
-        assert_eq!(error, "layer_norm: x is [2, 3], so gain must be [3]; found [4]");
-        let error = layer_norm(&x, &three, &four, EPSILON).unwrap_err().to_string();
-        assert_eq!(error, "layer_norm: x is [2, 3], so bias must be [3]; found [4]");
-        for epsilon in [0.0, -1.0, f32::NAN] {
-            assert!(layer_norm(&x, &three, &three, epsilon).is_err());
-        }
-    }
-
-    #[test]
-    fn the_bits_do_not_depend_on_the_threads() {
-        let inputs = [sample(&[385, 129], 1), sample(&[129], 2), sample(&[129], 3)];
-        assert_same_on_threads(|| values_and_gradients(&inputs, sample(&[385, 129], 4)));
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@
 //! Peters et al., *Deep contextualized word representations*, 2018, mix the layers of an encoder so. Kept for the backward:
 //! all X, w.
 
+use crate::cuda::{Argument, Gpu, Grid, Memory};
 use crate::lanes::{add_scaled, sum_pairs, vectorized};
 use crate::parallel::{for_each_row_block, row_blocks};
 use crate::{Buffer, Error, Gradient, Operation, Result, Tensor, memory};
@@ -28,14 +29,27 @@ pub fn mix(tensors: &[Tensor], weights: &Tensor) -> Result<Tensor> {
         let message = format!("{} weights for {} tensors", weights.len(), tensors.len());
         return Err(Error::shape("mix", message));
     }
+    let operation = Mix { tensors: tensors.to_vec(), weights: weights.clone() };
+    if let Some(gpu) = Gpu::of(tensors.iter().chain([weights]))? {
+        let y = gpu.allocate(first.len())?;
+        for (l, tensor) in tensors.iter().enumerate() {
+            add_term(gpu, tensor, gpu.read(weights)?.plus(l), l == 0, &y)?;
+        }
+        return Ok(Buffer::on_gpu(y, first.shape()).recorded(operation));
+    }
     let mut y = memory::zeros(first.len());
     for_each_row_block(&mut y, 1, |start, y| {
         for (tensor, &weight) in tensors.iter().zip(weights.data()) {
             add_multiple(y, weight, &tensor.data()[start..start + y.len()]);
         }
     });
-    let operation = Mix { tensors: tensors.to_vec(), weights: weights.clone() };
     Ok(Buffer::new(y, first.shape())?.recorded(operation))
+}
+
+/// y = w x for the first term, y += w x for the others; w lies at an address.
+fn add_term(gpu: &'static Gpu, x: &Tensor, weight: Argument, is_first: bool, y: &Memory) -> Result<()> {
+    let arguments = [gpu.read(x)?, weight, u32::from(is_first).into(), Argument::from(y), x.len().into()];
+    gpu.launch("mix", "mix_term", Grid::over(x.len()), &arguments)
 }
 
 vectorized! {
@@ -55,6 +69,30 @@ struct Mix {
     weights: Tensor,
 }
 
+impl Mix {
+    fn backward_on(&self, gpu: &'static Gpu, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
+        let (terms, count) = (self.tensors.len(), gradient.len());
+        let grid = Grid::over(count);
+        let [blocks, ..] = grid.blocks.map(|blocks| blocks as usize);
+        let sums = gpu.allocate(blocks * terms)?;
+        let mut gradients = Vec::with_capacity(terms + 1);
+        for (l, tensor) in self.tensors.iter().enumerate() {
+            let of_term = Argument::from(&sums).plus(l);
+            let arguments = [gpu.read(tensor)?, gpu.read(gradient)?, count.into(), terms.into(), of_term];
+            gpu.launch("mix", "mix_products", grid, &arguments)?;
+            let dx = tensor.is_tracked().then(|| -> Result<Gradient> {
+                let dx = gpu.allocate(count)?;
+                add_term(gpu, gradient, gpu.read(&self.weights)?.plus(l), true, &dx)?;
+                Ok(Tensor::on_gpu(dx, tensor.shape()).into())
+            });
+            gradients.push(dx.transpose()?);
+        }
+        let dw = gpu.sum_over_rows(&Tensor::on_gpu(sums, &[blocks, terms]))?;
+        gradients.push(Some(Tensor::on_gpu(dw, self.weights.shape()).into()));
+        Ok(gradients)
+    }
+}
+
 impl Operation for Mix {
     fn name(&self) -> &'static str {
         "mix"
@@ -65,6 +103,9 @@ impl Operation for Mix {
     }
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
+        if let Some(gpu) = Gpu::of([gradient].into_iter().chain(self.inputs()))? {
+            return self.backward_on(gpu, gradient);
+        }
         let of_tensor = |(tensor, &weight): (&Tensor, &f32)| -> Result<Option<Gradient>> {
             if !tensor.is_tracked() {
                 return Ok(None);
@@ -96,7 +137,7 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_differences() {
-        for shape in [[1, 1], [3, 5], [7, 33]] {
+        for shape in [[1, 1], [3, 5], [7, 33], [9, 65]] {
             let tensors: Vec<Tensor> = (0..3).map(|stream| sample(&shape, stream)).collect();
             let inputs = [tensors, vec![sample(&[3], 9)]].concat();
             check_gradients(&inputs, |t| mix(&t[..3], &t[3]));

@@ -14,7 +14,8 @@
 //! backward: nothing of `residual`; of `residual_layer_norm` U, and μ and 1/σ of each of its rows.
 
 use super::dropout::Mask;
-use super::layer_norm::{Norm, NormGradients, normalise_row};
+use super::layer_norm::{Norm, NormGradients, normalise_row, row_a_block};
+use crate::cuda::{Argument, Gpu, Grid};
 use crate::lanes::vectorized;
 use crate::parallel::{for_each_part, for_each_row_block, row_blocks};
 use crate::{Buffer, Error, Gradient, Operation, RandomKey, Result, Tensor, memory};
@@ -25,12 +26,20 @@ use crate::{Buffer, Error, Gradient, Operation, RandomKey, Result, Tensor, memor
 /// The shapes differ, or the probability is not in [0, 1).
 pub fn residual(x: &Tensor, branch: &Tensor, dropout: Option<(f32, RandomKey)>) -> Result<Tensor> {
     let mask = check("residual", x, branch, dropout)?;
+    let operation = Residual { x: x.clone(), branch: branch.clone(), mask };
+    if let Some(gpu) = Gpu::of([x, branch])? {
+        let y = gpu.allocate(x.len())?;
+        let arguments = [gpu.read(x)?, gpu.read(branch)?, Argument::from(&y), x.len().into()];
+        let arguments = [&arguments[..], &Mask::arguments(mask)].concat();
+        gpu.launch("residual", "residual", Mask::drawn_in(Grid::over(x.len())), &arguments)?;
+        return Ok(Buffer::on_gpu(y, x.shape()).recorded(operation));
+    }
     let mut y = memory::overwritable(x.len());
     for_each_row_block(&mut y, 1, |first, y| {
         let values = first..first + y.len();
         add(mask, first, &x.data()[values.clone()], &branch.data()[values], y);
     });
-    Ok(Buffer::new(y, x.shape())?.recorded(Residual { x: x.clone(), branch: branch.clone(), mask }))
+    Ok(Buffer::new(y, x.shape())?.recorded(operation))
 }
 
 fn check(
@@ -87,7 +96,7 @@ impl Operation for Residual {
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
         let of_branch = match self.mask {
-            Some(mask) => Tensor::new(mask.of(gradient), self.branch.shape())?,
+            Some(mask) => mask.of(gradient, Gpu::of([gradient, &self.x, &self.branch])?)?,
             None => gradient.clone(),
         };
         Ok(vec![Some(gradient.clone().into()), Some(of_branch.into())])
@@ -110,6 +119,45 @@ pub fn residual_layer_norm(
     const NAME: &str = "residual_layer_norm";
     let mask = check(NAME, x, branch, dropout)?;
     let norm = Norm::new(NAME, x, gain, bias, epsilon)?;
+    let Normalised { y, sum, statistics } = match Gpu::of([x, branch, gain, bias])? {
+        Some(gpu) => normalised_on(gpu, &norm, mask, x, branch)?,
+        None => normalised(&norm, mask, x, branch)?,
+    };
+    let (x, branch) = (x.clone(), branch.clone());
+    Ok(y.recorded(ResidualLayerNorm { x, branch, mask, norm, sum, statistics }))
+}
+
+struct Normalised {
+    y: Buffer,
+    /// U.
+    sum: Tensor,
+    /// μ and 1/σ of each row of U, `[rows, 2]`.
+    statistics: Tensor,
+}
+
+fn normalised_on(
+    gpu: &'static Gpu,
+    norm: &Norm,
+    mask: Option<Mask>,
+    x: &Tensor,
+    branch: &Tensor,
+) -> Result<Normalised> {
+    let (rows, width) = x.rows_columns();
+    let (sum, y, statistics) = (gpu.allocate(x.len())?, gpu.allocate(x.len())?, gpu.allocate(2 * rows)?);
+    let inputs = [gpu.read(x)?, gpu.read(branch)?, gpu.read(&norm.gain)?, gpu.read(&norm.bias)?];
+    let numbers = [width.into(), norm.epsilon.into()];
+    let results = [&sum, &y, &statistics].map(Argument::from);
+    let arguments = [&inputs[..], &numbers, &results, &Mask::arguments(mask)].concat();
+    let grid = Mask::drawn_in(row_a_block(rows, width));
+    gpu.launch("residual", "residual_layer_norm", grid, &arguments)?;
+    Ok(Normalised {
+        y: Buffer::on_gpu(y, x.shape()),
+        sum: Tensor::on_gpu(sum, x.shape()),
+        statistics: Tensor::on_gpu(statistics, &[rows, 2]),
+    })
+}
+
+fn normalised(norm: &Norm, mask: Option<Mask>, x: &Tensor, branch: &Tensor) -> Result<Normalised> {
     let (rows, width) = x.rows_columns();
     let mut y = memory::overwritable(x.len());
     let mut sum = memory::overwritable(x.len());
@@ -122,18 +170,14 @@ pub fn residual_layer_norm(
         |_, rows, results| {
             let values = rows.start * width..rows.end * width;
             let inputs = [x, branch].map(|input| &input.data()[values.clone()]);
-            add_and_normalise(&norm, mask, values.start, inputs, results);
+            add_and_normalise(norm, mask, values.start, inputs, results);
         },
     );
-    let operation = ResidualLayerNorm {
-        x: x.clone(),
-        branch: branch.clone(),
-        mask,
-        norm,
+    Ok(Normalised {
+        y: Buffer::new(y, x.shape())?,
         sum: Tensor::new(sum, x.shape())?,
-        statistics,
-    };
-    Ok(Buffer::new(y, x.shape())?.recorded(operation))
+        statistics: Tensor::new(statistics, &[rows, 2])?,
+    })
 }
 
 vectorized! {
@@ -165,8 +209,8 @@ struct ResidualLayerNorm {
     norm: Norm,
     /// U.
     sum: Tensor,
-    /// μ and 1/σ of each row of U.
-    statistics: Vec<f32>,
+    /// μ and 1/σ of each row of U, `[rows, 2]`.
+    statistics: Tensor,
 }
 
 impl Operation for ResidualLayerNorm {

@@ -8,6 +8,7 @@
 //!
 //! With a `linear` behind it this is a convolution of kernel size 2r + 1: `seq2col` of spaCy and thinc.
 
+use crate::cuda::{Argument, Gpu, Grid, Memory};
 use crate::lanes::{add_scaled, vectorized};
 use crate::parallel::for_each_segment;
 use crate::{Buffer, Gradient, Offsets, Operation, Result, Tensor, memory};
@@ -21,6 +22,11 @@ pub fn window(x: &Tensor, offsets: &Offsets, radius: usize) -> Result<Tensor> {
     let (rows, width) = x.rows_columns();
     offsets.check_rows(rows, "window")?;
     let places = 2 * radius + 1;
+    let operation = Window { x: x.clone(), offsets: offsets.clone(), radius };
+    if let Some(gpu) = Gpu::of([x])? {
+        let y = operation.launch(gpu, "window_forward", x, rows * places * width)?;
+        return Ok(Buffer::on_gpu(y, &[rows, places * width]).recorded(operation));
+    }
     let mut y = memory::overwritable(rows * places * width);
     for_each_segment(
         [&mut y],
@@ -39,7 +45,6 @@ pub fn window(x: &Tensor, offsets: &Offsets, radius: usize) -> Result<Tensor> {
             }
         },
     );
-    let operation = Window { x: x.clone(), offsets: offsets.clone(), radius };
     Ok(Buffer::new(y, &[rows, places * width])?.recorded(operation))
 }
 
@@ -47,6 +52,24 @@ struct Window {
     x: Tensor,
     offsets: Offsets,
     radius: usize,
+}
+
+impl Window {
+    /// Runs a kernel of `kernels/window.cu`, which makes so many values of its input.
+    fn launch(
+        &self,
+        gpu: &'static Gpu,
+        kernel: &'static str,
+        input: &Tensor,
+        values: usize,
+    ) -> Result<Memory> {
+        let (_, width) = self.x.rows_columns();
+        let result = gpu.allocate(values)?;
+        let inputs = [gpu.read(input)?, self.offsets.on(gpu)?];
+        let arguments = [inputs[0], inputs[1], width.into(), self.radius.into(), Argument::from(&result)];
+        gpu.launch("window", kernel, Grid::over_rows_of(&self.offsets), &arguments)?;
+        Ok(result)
+    }
 }
 
 impl Operation for Window {
@@ -60,6 +83,10 @@ impl Operation for Window {
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
         let (_, width) = self.x.rows_columns();
+        if let Some(gpu) = Gpu::of([gradient, &self.x])? {
+            let dx = self.launch(gpu, "window_backward", gradient, self.x.len())?;
+            return Ok(vec![Some(Tensor::on_gpu(dx, self.x.shape()).into())]);
+        }
         let columns = (2 * self.radius + 1) * width;
         let mut dx = memory::overwritable(self.x.len());
         for_each_segment(
@@ -96,9 +123,9 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_differences() {
-        for lengths in [&[1][..], &[4], &[0, 1, 5, 0, 2]] {
+        for lengths in [&[1][..], &[4], &[0, 1, 5, 0, 2], &[1, 19]] {
             let offsets = Offsets::from_lengths(lengths.iter().copied());
-            for (width, radius) in [(1, 0), (1, 1), (3, 2), (2, 7)] {
+            for (width, radius) in [(1, 0), (1, 1), (3, 2), (2, 7), (33, 1)] {
                 check_gradients(&[sample(&[offsets.rows(), width], 1)], |t| window(&t[0], &offsets, radius));
             }
         }

@@ -40,7 +40,7 @@ fn compare_with_cpu(device: Device, inputs: &[Tensor], function: impl Fn(&[Tenso
         let leaves = inputs.iter().map(|input| Ok(input.to(device)?.leaf())).collect::<Result<Vec<_>>>()?;
         let output = function(&leaves)?;
         let values = output.detach();
-        let gradients = output.backward_from(sample(values.shape(), 0x9e37))?;
+        let gradients = output.backward_from(sample(values.shape(), 0x9e37).to(device)?)?;
         device.synchronize()?;
         Ok((leaves, values, gradients))
     };

@@ -1,6 +1,6 @@
 use super::*;
 use crate::ops::{add, dropout, layer_norm};
-use crate::testing::{assert_same_on_threads, check_gradients, sample};
+use crate::testing::{assert_close, assert_same_on_threads, check_gradients, on_each_device, sample};
 
 const EPSILON: f32 = 1e-5;
 const KEY: RandomKey = RandomKey { seed: 1, stream: 2 };
@@ -52,6 +52,30 @@ fn the_parts_one_after_another_give_the_same() {
             let found = values_and_gradients(&inputs, |t| normalised(t, drop));
             let parts = |t: &[Tensor]| layer_norm(&sum(t)?, &t[2], &t[3], EPSILON);
             assert_eq!(found, values_and_gradients(&inputs, parts), "{rows} {width} {drop:?}");
+        }
+    }
+}
+
+/// What kernels treat in their own way: rows of several warps, rows that begin within a block of random numbers, rows wider
+/// than registers hold, more rows than one sum takes.
+#[test]
+fn the_devices_agree_on_rows_of_many_shapes() {
+    for (rows, width) in [(3, 128), (5, 131), (2, 1024), (2, 4611), (300, 33)] {
+        let inputs = inputs(rows, width);
+        for dropout in [DROPOUT[0], DROPOUT[2]] {
+            let run = |inputs: &[Tensor]| {
+                let mut results = values_and_gradients(inputs, |t| normalised(t, dropout));
+                results.extend(values_and_gradients(&inputs[..2], |t| residual(&t[0], &t[1], dropout)));
+                results
+            };
+            let expected = run(&inputs);
+            on_each_device(|device| {
+                let inputs = inputs.each_ref().map(|input| input.to(device).unwrap());
+                for (found, expected) in run(&inputs).iter().zip(&expected) {
+                    // Sums of 300 terms, in another order.
+                    assert_close(found, expected, 3e-5);
+                }
+            });
         }
     }
 }
