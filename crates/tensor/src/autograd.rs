@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cuda::{Gpu, Grid};
+use crate::cuda::{Argument, Gpu, Grid};
 use crate::lanes::add;
 use crate::parallel::for_each_row_block;
 use crate::{Error, Result, Tensor};
@@ -56,15 +56,18 @@ impl From<Tensor> for Gradient {
 }
 
 impl Gradient {
-    /// The gradient with a value everywhere.
-    pub fn to_dense(&self) -> Tensor {
+    /// The gradient with a value everywhere, where its own values lie.
+    ///
+    /// # Errors
+    /// They lie on a GPU, which failed.
+    pub fn to_dense(&self) -> Result<Tensor> {
         match self {
-            Gradient::Dense(tensor) => tensor.clone(),
-            Gradient::Rows(sparse) => {
-                let (_, width) = sparse.values.rows_columns();
-                let mut dense = Tensor::zeros(&[sparse.total_rows, width]);
-                dense.update(|values| sparse.add_to(values));
-                dense
+            Gradient::Dense(tensor) => Ok(tensor.clone()),
+            Gradient::Rows(RowGradient { rows, values, total_rows }) => {
+                let (_, width) = values.rows_columns();
+                let mut dense = Tensor::zeros_on(values.device(), &[*total_rows, width])?;
+                add_to_rows(&mut dense, rows, values)?;
+                Ok(dense)
             }
         }
     }
@@ -99,10 +102,10 @@ impl Gradient {
             }
             (Gradient::Dense(mut sum), Gradient::Rows(term))
             | (Gradient::Rows(term), Gradient::Dense(mut sum)) => {
-                sum.update(|values| term.add_to(values));
+                add_to_rows(&mut sum, &term.rows, &term.values)?;
                 Ok(Gradient::Dense(sum))
             }
-            (Gradient::Rows(a), Gradient::Rows(b)) => Ok(Gradient::Rows(a.merge(&b))),
+            (Gradient::Rows(a), Gradient::Rows(b)) => Ok(Gradient::Rows(a.merge(&b)?)),
         }
     }
 }
@@ -119,32 +122,36 @@ fn add_to(sum: &mut Tensor, term: &Tensor) -> Result<()> {
     Ok(())
 }
 
-impl RowGradient {
-    fn add_to(&self, dense: &mut [f32]) {
-        let (_, width) = self.values.rows_columns();
-        for (i, &row) in self.rows.iter().enumerate() {
-            let target = &mut dense[row as usize * width..(row as usize + 1) * width];
-            target.iter_mut().zip(self.values.row(i)).for_each(|(v, t)| *v += t);
-        }
+/// sum_{rows_i} ← sum_{rows_i} + terms_i, each row named once.
+fn add_to_rows(sum: &mut Tensor, rows: &[u32], terms: &Tensor) -> Result<()> {
+    let (_, width) = terms.rows_columns();
+    if let Some(gpu) = Gpu::of([&*sum, terms])? {
+        let places = gpu.upload(rows)?;
+        let sum = sum.address_mut_on(gpu)?;
+        let arguments = [sum, Argument::from(&places), gpu.read(terms)?, rows.len().into(), width.into()];
+        return gpu.launch("arithmetic", "add_to_rows", Grid::a_warp_each(rows.len()), &arguments);
     }
+    sum.update(|values| {
+        for (i, &row) in rows.iter().enumerate() {
+            add(&mut values[row as usize * width..][..width], terms.row(i));
+        }
+    });
+    Ok(())
+}
 
-    fn merge(&self, other: &RowGradient) -> RowGradient {
+impl RowGradient {
+    fn merge(&self, other: &RowGradient) -> Result<RowGradient> {
         let (_, width) = self.values.rows_columns();
         let mut rows: Vec<u32> = self.rows.iter().chain(&other.rows).copied().collect();
         rows.sort_unstable();
         rows.dedup();
-        let mut values = Tensor::zeros(&[rows.len(), width]);
-        values.update(|sum| {
-            for part in [self, other] {
-                for (i, row) in part.rows.iter().enumerate() {
-                    // Present by construction: `rows` is the union.
-                    let Ok(at) = rows.binary_search(row) else { continue };
-                    let target = &mut sum[at * width..(at + 1) * width];
-                    target.iter_mut().zip(part.values.row(i)).for_each(|(v, t)| *v += t);
-                }
-            }
-        });
-        RowGradient { rows, values, total_rows: self.total_rows }
+        let mut values = Tensor::zeros_on(self.values.device(), &[rows.len(), width])?;
+        for part in [self, other] {
+            // All are there: `rows` is the union.
+            let places = part.rows.iter().map(|&row| rows.partition_point(|&other| other < row) as u32);
+            add_to_rows(&mut values, &places.collect::<Vec<_>>(), &part.values)?;
+        }
+        Ok(RowGradient { rows, values, total_rows: self.total_rows })
     }
 }
 
@@ -230,7 +237,10 @@ pub fn gradients_of_losses(losses: &[Tensor], shared: &Tensor) -> Result<Vec<Ten
             }
             Ok(())
         })?;
-        Ok(sum.map_or_else(|| Tensor::zeros(shared.shape()), |gradient| gradient.to_dense()))
+        match sum {
+            Some(gradient) => gradient.to_dense(),
+            None => Tensor::zeros_on(shared.device(), shared.shape()),
+        }
     };
     losses.iter().map(one).collect()
 }
@@ -250,6 +260,7 @@ fn walk(
         let message = format!("the result is {:?}, its gradient {:?}", start.shape(), gradient.shape());
         return Err(Error::Gradient(message));
     }
+    let gradient = gradient.to(start.device())?;
     let mut tensors = BTreeMap::from([(start.id(), start)]);
     let mut sums = BTreeMap::new();
     sums.extend(tensors.keys().map(|&id| (id, Gradient::Dense(gradient.clone()))));
@@ -260,7 +271,7 @@ fn walk(
             continue;
         };
         let inputs = operation.inputs();
-        let gradients = operation.backward(&tensor, &gradient.to_dense())?;
+        let gradients = operation.backward(&tensor, &gradient.to_dense()?)?;
         drop(gradient);
         if gradients.len() != inputs.len() {
             let message = format!("{} gradients for {} inputs", gradients.len(), inputs.len());
@@ -401,7 +412,7 @@ mod tests {
         };
         let both =
             sparse(&[0, 2], &[1.0, 2.0, 3.0, 4.0]).plus(sparse(&[1, 2], &[5.0, 6.0, 7.0, 8.0])).unwrap();
-        assert_eq!(both.to_dense().data(), [1.0, 2.0, 5.0, 6.0, 10.0, 12.0]);
+        assert_eq!(both.to_dense().unwrap().data(), [1.0, 2.0, 5.0, 6.0, 10.0, 12.0]);
         let dense = Gradient::Dense(Tensor::full(&[3, 2], 1.0)).plus(both).unwrap();
         assert_eq!(dense.values(), [2.0, 3.0, 6.0, 7.0, 11.0, 13.0]);
     }

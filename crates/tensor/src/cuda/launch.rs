@@ -13,6 +13,7 @@ pub(crate) struct Grid {
 
 /// Threads of a block where nothing else decides.
 const THREADS: u32 = 256;
+const WARP: usize = 32;
 /// Blocks of a loop over values, at most: enough to fill any GPU several times over.
 const MOST_BLOCKS: usize = 4096;
 
@@ -25,6 +26,11 @@ impl Grid {
     /// For a kernel that goes over so many values in steps of the whole grid.
     pub(crate) fn over(values: usize) -> Self {
         Self::blocks(values.div_ceil(THREADS as usize).min(MOST_BLOCKS), THREADS)
+    }
+
+    /// For a kernel that gives each of so many rows to one warp.
+    pub(crate) fn a_warp_each(rows: usize) -> Self {
+        Self::blocks(rows.div_ceil(THREADS as usize / WARP), THREADS)
     }
 
     /// The same with dynamic shared memory.

@@ -7,6 +7,8 @@
 //!
 //! Kept for the backward: the ids.
 
+use super::sum_by_id::Uses;
+use crate::cuda::{Argument, Gpu, Grid, Memory};
 use crate::lanes::{add_scaled, vectorized};
 use crate::parallel::for_each_row_block;
 use crate::{Buffer, Error, Gradient, Ids, Operation, Result, RowGradient, Tensor, memory};
@@ -44,6 +46,12 @@ pub fn embedding(table: &Tensor, ids: &Ids) -> Result<Tensor> {
 /// ```
 pub fn embedding_sum(tables: &[(&Tensor, &Ids)], rows: usize) -> Result<Tensor> {
     let width = check(tables, rows)?;
+    let owned = tables.iter().map(|&(table, ids)| (table.clone(), ids.clone())).collect();
+    let operation = Embedding { tables: owned, rows };
+    if let Some(gpu) = Gpu::of(tables.iter().map(|&(table, _)| table))? {
+        let y = sum_of_rows_on(gpu, tables, rows, width)?;
+        return Ok(Buffer::on_gpu(y, &[rows, width]).recorded(operation));
+    }
     let mut y = memory::overwritable(rows * width);
     for_each_row_block(&mut y, width, |first, block| {
         block.fill(0.0);
@@ -56,8 +64,25 @@ pub fn embedding_sum(tables: &[(&Tensor, &Ids)], rows: usize) -> Result<Tensor> 
             }
         }
     });
-    let tables = tables.iter().map(|&(table, ids)| (table.clone(), ids.clone())).collect();
-    Ok(Buffer::new(y, &[rows, width])?.recorded(Embedding { tables, rows }))
+    Ok(Buffer::new(y, &[rows, width])?.recorded(operation))
+}
+
+/// The sums on a GPU, table after table.
+pub(super) fn sum_of_rows_on(
+    gpu: &'static Gpu,
+    tables: &[(&Tensor, &Ids)],
+    rows: usize,
+    width: usize,
+) -> Result<Memory> {
+    let y = gpu.allocate(rows * width)?;
+    for (i, (table, ids)) in tables.iter().enumerate() {
+        let a_row = ids.len() / rows.max(1);
+        let (adds, table) = (usize::from(i > 0), gpu.read(table)?);
+        let arguments =
+            [table, ids.on(gpu)?, a_row.into(), rows.into(), width.into(), adds.into(), Argument::from(&y)];
+        gpu.launch("embedding", "sum_named_rows", Grid::a_warp_each(rows), &arguments)?;
+    }
+    Ok(y)
 }
 
 /// The width.
@@ -130,44 +155,12 @@ impl Operation for Embedding {
             if !table.is_tracked() {
                 return Ok(None);
             }
-            let a_row = ids.len() / self.rows.max(1);
-            Ok(Some(Gradient::Rows(sum_by_id(ids, a_row, gradient, table.rows_columns().0)?)))
+            let uses = Uses::new(ids, ids.len() / self.rows.max(1));
+            let (rows, values) = uses.sums(Gpu::of([gradient, table])?, gradient)?;
+            let (total_rows, _) = table.rows_columns();
+            Ok(Some(Gradient::Rows(RowGradient { rows, values, total_rows })))
         };
         self.tables.iter().map(of_table).collect()
-    }
-}
-
-/// For each id that occurs, the sum of the gradient's rows at its positions, from the first to the last; a row of the
-/// gradient is that of `a_row` ids.
-fn sum_by_id(ids: &Ids, a_row: usize, gradient: &Tensor, total_rows: usize) -> Result<RowGradient> {
-    // An id in the high word, its row in the low one: sorting brings equal ids together, their rows in order.
-    let places =
-        ids.as_slice().iter().zip(0..).map(|(&id, place)| (u64::from(id) << 32) | (place / a_row as u64));
-    let mut order: Vec<u64> = places.collect();
-    order.sort_unstable();
-    let id = |entry: &u64| (entry >> 32) as u32;
-    let uses: Vec<&[u64]> = order.chunk_by(|a, b| id(a) == id(b)).collect();
-    let rows: Vec<u32> = uses.iter().map(|entries| id(&entries[0])).collect();
-
-    let (_, width) = gradient.rows_columns();
-    let mut values = memory::overwritable(rows.len() * width);
-    for_each_row_block(&mut values, width, |first, block| {
-        add_uses(gradient.data(), &uses[first..], width, block)
-    });
-    let values = Tensor::new(values, &[rows.len(), width])?;
-    Ok(RowGradient { rows, values, total_rows })
-}
-
-vectorized! {
-    /// In each row the sum of the gradient's rows that the low words of its entries name.
-    fn add_uses(gradient: &[f32], uses: &[&[u64]], width: usize, rows: &mut [f32]) {
-        for (sum, entries) in rows.chunks_exact_mut(width).zip(uses) {
-            sum.fill(0.0);
-            for &entry in *entries {
-                let start = entry as u32 as usize * width;
-                add_scaled(sum, 1.0, &gradient[start..start + width]);
-            }
-        }
     }
 }
 
@@ -205,7 +198,7 @@ mod tests {
         let ids = Ids::from(vec![2, 0]);
         let y = embedding_sum(&[(&words, &ids), (&places, &ids)], 2).unwrap();
         let gradients = y.backward_from(Tensor::full(&[2, 2], 1.0)).unwrap();
-        assert_eq!(gradients.get(&words).unwrap().to_dense().data(), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
+        assert_eq!(gradients.get(&words).unwrap().to_dense().unwrap().data(), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
         assert!(gradients.get(&places).is_none());
     }
 
@@ -234,7 +227,7 @@ mod tests {
         let y = embedding(&table, &Ids::from(vec![])).unwrap();
         assert_eq!(y.shape(), [0, 2]);
         let gradients = y.backward_from(Tensor::zeros(&[0, 2])).unwrap();
-        assert_eq!(gradients.get(&table).unwrap().to_dense().data(), [0.0; 6]);
+        assert_eq!(gradients.get(&table).unwrap().to_dense().unwrap().data(), [0.0; 6]);
     }
 
     #[test]

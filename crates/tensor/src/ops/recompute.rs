@@ -58,10 +58,11 @@ where
             false => Gradients::default(),
         };
         let inputs = std::iter::once(&x).chain(&self.leaves);
-        let mut of_input = |input: &Tensor| {
-            gradients.take(input).unwrap_or_else(|| Gradient::Dense(Tensor::zeros(input.shape())))
+        let of_input = |input: &Tensor| match gradients.take(input) {
+            Some(gradient) => Ok(Some(gradient)),
+            None => Ok(Some(Tensor::zeros_on(input.device(), input.shape())?.into())),
         };
-        let found = inputs.map(|input| Some(of_input(input))).collect();
+        let found = inputs.map(of_input).collect::<Result<_>>()?;
         match gradients.is_empty() {
             true => Ok(found),
             false => Err(Error::Gradient("a recomputed part read a parameter that it did not name".into())),

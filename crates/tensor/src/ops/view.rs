@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use crate::cuda::Gpu;
 use crate::{Error, Gradient, Operation, Result, Tensor, memory};
 
 /// The same values, row after row, under another shape; no copy.
@@ -67,6 +68,13 @@ impl Operation for Rows {
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
         let columns = self.a.rows_columns().1;
+        if let Some(gpu) = Gpu::of([gradient, &self.a])? {
+            let da = gpu.zeros(self.a.len())?;
+            if !gradient.is_empty() {
+                gpu.copy(gpu.read(gradient)?, &da, self.range.start * columns, gradient.len())?;
+            }
+            return Ok(vec![Some(Tensor::on_gpu(da, self.a.shape()).into())]);
+        }
         let mut da = memory::zeros(self.a.len());
         da[self.range.start * columns..self.range.end * columns].copy_from_slice(gradient.data());
         Ok(vec![Some(Tensor::new(da, self.a.shape())?.into())])
