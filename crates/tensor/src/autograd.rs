@@ -321,7 +321,9 @@ fn check(input: &Tensor, gradient: &Gradient) -> std::result::Result<(), String>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Device;
     use crate::ops::{add, multiply, sum};
+    use crate::testing::{on_each_device, sample};
 
     #[test]
     fn a_tensor_used_twice_gets_the_sum() {
@@ -331,18 +333,39 @@ mod tests {
         assert_eq!(gradients.get(&x).unwrap().values(), [5.0, 7.0]);
     }
 
+    /// Rows wider than a warp, more of them than a block has warps.
+    #[test]
+    fn sparse_gradients_add_up_on_every_device_as_on_the_processor() {
+        let sparse = |every: usize, device| {
+            let rows: Vec<u32> = (0..99).step_by(every).collect();
+            let values = sample(&[rows.len(), 133], every as u64).to(device).unwrap();
+            Gradient::Rows(RowGradient { rows, values, total_rows: 99 })
+        };
+        let sums = |device| {
+            let both = sparse(2, device).plus(sparse(3, device)).unwrap();
+            let dense =
+                Gradient::Dense(sample(&[99, 133], 1).to(device).unwrap()).plus(both.clone()).unwrap();
+            [both.values(), both.to_dense().unwrap().data(), dense.values()].map(<[f32]>::to_vec)
+        };
+        let expected = sums(Device::Cpu);
+        on_each_device(|device| assert_eq!(sums(device), expected, "{device}"));
+    }
+
     #[test]
     fn several_losses_share_one_call() {
-        let x = Tensor::new(vec![2.0, 3.0], &[2]).unwrap().leaf();
-        let shared = multiply(&x, &x).unwrap();
-        let first = sum(&shared).unwrap();
-        let second = sum(&multiply(&shared, &shared).unwrap()).unwrap();
-        let unrelated = sum(&x).unwrap();
-        let gradients = gradients_of_losses(&[first.clone(), second, unrelated], &shared).unwrap();
-        assert_eq!(gradients[0].data(), [1.0, 1.0]);
-        assert_eq!(gradients[1].data(), [8.0, 18.0]);
-        assert_eq!(gradients[2].data(), [0.0, 0.0]);
-        assert_eq!(first.backward().unwrap().get(&x).unwrap().values(), [4.0, 6.0]);
+        on_each_device(|device| {
+            let x = Tensor::new(vec![2.0, 3.0], &[2]).unwrap().leaf().to(device).unwrap();
+            let shared = multiply(&x, &x).unwrap();
+            let first = sum(&shared).unwrap();
+            let second = sum(&multiply(&shared, &shared).unwrap()).unwrap();
+            let unrelated = sum(&x).unwrap();
+            let gradients = gradients_of_losses(&[first.clone(), second, unrelated], &shared).unwrap();
+            assert!(gradients.iter().all(|gradient| gradient.device() == device));
+            assert_eq!(gradients[0].data(), [1.0, 1.0]);
+            assert_eq!(gradients[1].data(), [8.0, 18.0]);
+            assert_eq!(gradients[2].data(), [0.0, 0.0]);
+            assert_eq!(first.backward().unwrap().get(&x).unwrap().values(), [4.0, 6.0]);
+        });
     }
 
     #[test]
@@ -406,14 +429,21 @@ mod tests {
 
     #[test]
     fn sparse_and_dense_gradients_add_up() {
-        let sparse = |rows: &[u32], values: &[f32]| {
-            let values = Tensor::new(values.to_vec(), &[rows.len(), 2]).unwrap();
-            Gradient::Rows(RowGradient { rows: rows.to_vec(), values, total_rows: 3 })
-        };
-        let both =
-            sparse(&[0, 2], &[1.0, 2.0, 3.0, 4.0]).plus(sparse(&[1, 2], &[5.0, 6.0, 7.0, 8.0])).unwrap();
-        assert_eq!(both.to_dense().unwrap().data(), [1.0, 2.0, 5.0, 6.0, 10.0, 12.0]);
-        let dense = Gradient::Dense(Tensor::full(&[3, 2], 1.0)).plus(both).unwrap();
-        assert_eq!(dense.values(), [2.0, 3.0, 6.0, 7.0, 11.0, 13.0]);
+        on_each_device(|device| {
+            let sparse = |rows: &[u32], values: &[f32]| {
+                let values = Tensor::new(values.to_vec(), &[rows.len(), 2]).unwrap().to(device).unwrap();
+                Gradient::Rows(RowGradient { rows: rows.to_vec(), values, total_rows: 3 })
+            };
+            let both =
+                sparse(&[0, 2], &[1.0, 2.0, 3.0, 4.0]).plus(sparse(&[1, 2], &[5.0, 6.0, 7.0, 8.0])).unwrap();
+            let whole = both.to_dense().unwrap();
+            assert_eq!(whole.device(), device);
+            assert_eq!(whole.data(), [1.0, 2.0, 5.0, 6.0, 10.0, 12.0]);
+            let Gradient::Dense(sum) = Gradient::Dense(Tensor::full(&[3, 2], 1.0)).plus(both).unwrap() else {
+                panic!("a sparse sum");
+            };
+            assert_eq!(sum.device(), device);
+            assert_eq!(sum.data(), [2.0, 3.0, 6.0, 7.0, 11.0, 13.0]);
+        });
     }
 }

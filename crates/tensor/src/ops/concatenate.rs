@@ -177,11 +177,11 @@ fn columns_of(gradient: &Tensor, first_column: usize, part: &Tensor) -> Result<T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_same_on_threads, check_gradients, sample};
+    use crate::testing::{assert_same_on_threads, check_gradients, on_each_device, sample};
 
     #[test]
     fn gradients_agree_with_differences() {
-        for (m, n, k) in [(1, 1, 1), (1, 3, 2), (4, 2, 1), (7, 5, 3)] {
+        for (m, n, k) in [(1, 1, 1), (1, 3, 2), (4, 2, 1), (7, 5, 3), (40, 33, 9)] {
             let inputs = [sample(&[m, k], 1), sample(&[n, k], 2)];
             check_gradients(&inputs, |t| concatenate_rows(&[&t[0], &t[1], &t[0]]));
             let inputs = [sample(&[k, m], 1), sample(&[k, n], 2)];
@@ -200,8 +200,26 @@ mod tests {
     fn columns_stand_side_by_side() {
         let a = Tensor::new(vec![1.0, 2.0], &[2, 1]).unwrap();
         let b = Tensor::new(vec![3.0, 4.0, 5.0, 6.0], &[2, 2]).unwrap();
-        let y = concatenate_columns(&[&a, &Tensor::zeros(&[2, 0]), &b]).unwrap();
-        assert_eq!((y.shape(), y.data()), (&[2, 3][..], &[1.0, 3.0, 4.0, 2.0, 5.0, 6.0][..]));
+        on_each_device(|device| {
+            let y = concatenate_columns(&[&a, &Tensor::zeros(&[2, 0]), &b.to(device).unwrap()]).unwrap();
+            assert_eq!((y.shape(), y.data()), (&[2, 3][..], &[1.0, 3.0, 4.0, 2.0, 5.0, 6.0][..]));
+        });
+    }
+
+    #[test]
+    fn parts_and_their_gradients_stay_where_they_lie() {
+        on_each_device(|device| {
+            for concatenate in [concatenate_rows, concatenate_columns] {
+                let parts = [1, 2].map(|stream| sample(&[3, 3], stream).leaf().to(device).unwrap());
+                let y = concatenate(&[&parts[0], &parts[1]]).unwrap();
+                assert_eq!(y.device(), device);
+                let gradient = sample(y.shape(), 3);
+                let gradients = y.backward_from(gradient).unwrap();
+                for part in &parts {
+                    assert_eq!(gradients.get(part).unwrap().to_dense().unwrap().device(), device);
+                }
+            }
+        });
     }
 
     #[test]

@@ -168,7 +168,7 @@ impl Operation for Embedding {
 mod tests {
     use super::*;
     use crate::ops::add;
-    use crate::testing::{assert_same_on_threads, check_gradients, sample};
+    use crate::testing::{assert_same_on_threads, check_gradients, on_each_device, sample};
 
     #[test]
     fn gradients_agree_with_differences() {
@@ -180,6 +180,9 @@ mod tests {
         check_gradients(&[sample(&[2, 3], 1), sample(&[4, 3], 2)], |t| {
             embedding_sum(&[(&t[0], &words), (&t[1], &features)], 3)
         });
+        // Rows wider than a block, and an id that is summed in several parts.
+        let ids = Ids::from((0..200u32).map(|i| if i % 3 == 0 { 1 } else { i % 2 * 2 }).collect::<Vec<_>>());
+        check_gradients(&[sample(&[3, 131], 1)], |t| embedding_sum(&[(&t[0], &ids)], 100));
     }
 
     /// The rows of one table after another, as `add` would take them.
@@ -203,31 +206,39 @@ mod tests {
     }
 
     #[test]
-    fn the_gradient_holds_the_named_rows_alone() {
-        let table = sample(&[1000, 2], 1).leaf();
-        let y = embedding(&table, &Ids::from(vec![7, 999, 7])).unwrap();
-        let gradient = Tensor::new(vec![1.0, 2.0, 3.0, 4.0, 10.0, 20.0], &[3, 2]).unwrap();
-        let gradients = y.backward_from(gradient).unwrap();
-        let Some(Gradient::Rows(sparse)) = gradients.get(&table) else { panic!("a dense gradient") };
-        assert_eq!((sparse.rows.as_slice(), sparse.total_rows), (&[7, 999][..], 1000));
-        assert_eq!(sparse.values.data(), [11.0, 22.0, 3.0, 4.0]);
+    fn the_gradient_holds_the_named_rows_alone_where_the_table_lies() {
+        on_each_device(|device| {
+            let table = sample(&[1000, 2], 1).leaf().to(device).unwrap();
+            let y = embedding(&table, &Ids::from(vec![7, 999, 7])).unwrap();
+            assert_eq!(y.device(), device);
+            let gradient = Tensor::new(vec![1.0, 2.0, 3.0, 4.0, 10.0, 20.0], &[3, 2]).unwrap();
+            let gradients = y.backward_from(gradient).unwrap();
+            let Some(Gradient::Rows(sparse)) = gradients.get(&table) else { panic!("a dense gradient") };
+            assert_eq!((sparse.rows.as_slice(), sparse.total_rows), (&[7, 999][..], 1000));
+            assert_eq!(sparse.values.device(), device);
+            assert_eq!(sparse.values.data(), [11.0, 22.0, 3.0, 4.0]);
+        });
     }
 
     #[test]
     fn a_quantized_table_gives_its_own_values() {
         let (table, ids) = (sample(&[9, 5], 1).quantized(), Ids::from(vec![8, 0, 3, 3]));
-        let y = embedding_sum(&[(&table, &ids)], 2).unwrap();
         let rows = |a, b| -> Vec<f32> { table.row(a).iter().zip(table.row(b)).map(|(a, b)| a + b).collect() };
-        assert_eq!(y.data(), [rows(8, 0), rows(3, 3)].concat());
+        on_each_device(|device| {
+            let y = embedding_sum(&[(&table.to(device).unwrap(), &ids)], 2).unwrap();
+            assert_eq!(y.data(), [rows(8, 0), rows(3, 3)].concat());
+        });
     }
 
     #[test]
     fn no_ids_are_no_fault() {
-        let table = sample(&[3, 2], 1).leaf();
-        let y = embedding(&table, &Ids::from(vec![])).unwrap();
-        assert_eq!(y.shape(), [0, 2]);
-        let gradients = y.backward_from(Tensor::zeros(&[0, 2])).unwrap();
-        assert_eq!(gradients.get(&table).unwrap().to_dense().unwrap().data(), [0.0; 6]);
+        on_each_device(|device| {
+            let table = sample(&[3, 2], 1).leaf().to(device).unwrap();
+            let y = embedding(&table, &Ids::from(vec![])).unwrap();
+            assert_eq!(y.shape(), [0, 2]);
+            let gradients = y.backward_from(Tensor::zeros(&[0, 2])).unwrap();
+            assert_eq!(gradients.get(&table).unwrap().to_dense().unwrap().data(), [0.0; 6]);
+        });
     }
 
     #[test]

@@ -70,13 +70,17 @@ impl Operation for GatherRows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_same_on_threads, check_gradients, sample};
+    use crate::testing::{assert_same_on_threads, check_gradients, on_each_device, sample};
 
     #[test]
     fn gradients_agree_with_differences() {
-        for (shape, indices) in
-            [(vec![1, 1], vec![0, 0]), (vec![4, 3], vec![3, 0, 3]), (vec![2, 2, 2], vec![1, 2])]
-        {
+        // The last: rows wider than a block, one of them summed in several parts.
+        for (shape, indices) in [
+            (vec![1, 1], vec![0, 0]),
+            (vec![4, 3], vec![3, 0, 3]),
+            (vec![2, 2, 2], vec![1, 2]),
+            (vec![4, 131], [vec![2; 150], vec![0, 3, 0]].concat()),
+        ] {
             let indices = Ids::from(indices);
             check_gradients(&[sample(&shape, 1)], |t| gather_rows(&t[0], &indices));
         }
@@ -86,6 +90,19 @@ mod tests {
     fn all_rows_in_their_order_are_the_matrix() {
         let a = sample(&[7, 3], 1);
         assert_eq!(gather_rows(&a, &Ids::from((0..7).collect::<Vec<_>>())).unwrap().data(), a.data());
+    }
+
+    #[test]
+    fn rows_and_their_gradient_stay_where_the_matrix_lies() {
+        on_each_device(|device| {
+            let a = sample(&[4, 3], 1).leaf().to(device).unwrap();
+            let y = gather_rows(&a, &Ids::from(vec![2, 0, 2])).unwrap();
+            assert_eq!(y.device(), device);
+            let gradients = y.backward_from(Tensor::full(&[3, 3], 1.0)).unwrap();
+            let Some(Gradient::Dense(da)) = gradients.get(&a) else { panic!("a sparse gradient") };
+            assert_eq!(da.device(), device);
+            assert_eq!(da.data(), [[1.0; 3], [0.0; 3], [2.0; 3], [0.0; 3]].concat());
+        });
     }
 
     #[test]

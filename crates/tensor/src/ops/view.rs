@@ -84,7 +84,7 @@ impl Operation for Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{check_gradients, sample};
+    use crate::testing::{check_gradients, on_each_device, sample};
 
     #[test]
     fn gradients_agree_with_differences() {
@@ -99,6 +99,21 @@ mod tests {
         let view = rows(&a, 2..4).unwrap();
         assert_eq!(view.data().as_ptr(), a.row(2).as_ptr());
         assert_eq!(reshape(&view, &[4]).unwrap().data(), &a.data()[4..8]);
+    }
+
+    #[test]
+    fn views_and_their_gradients_stay_where_the_tensor_lies() {
+        on_each_device(|device| {
+            let a = sample(&[6, 2], 1).leaf().to(device).unwrap();
+            let view = reshape(&rows(&a, 2..4).unwrap(), &[4]).unwrap();
+            assert_eq!(view.device(), device);
+            let gradients = view.backward_from(Tensor::full(&[4], 1.0)).unwrap();
+            let da = gradients.get(&a).unwrap().to_dense().unwrap();
+            assert_eq!(da.device(), device);
+            assert_eq!(da.data(), [[0.0; 4], [1.0; 4], [0.0; 4]].concat());
+            let nothing = rows(&a, 6..6).unwrap().backward_from(Tensor::zeros(&[0, 2])).unwrap();
+            assert_eq!(nothing.get(&a).unwrap().values(), [0.0; 12]);
+        });
     }
 
     #[test]
