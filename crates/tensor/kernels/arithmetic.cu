@@ -1,7 +1,7 @@
 // Value by value: sums, products, multiples; and the sum of all values. The kernels of ops/arithmetic.rs, and of the sum of
 // gradients in autograd.rs.
 //
-// All have `count` values; the threads of any grid stride over them.
+// All have `count` values where nothing else is said; the threads of any grid stride over them.
 
 #include "common.cuh"
 
@@ -28,6 +28,22 @@ extern "C" __global__ void scale(const float *a, float factor, float *b, unsigne
 extern "C" __global__ void add_to(float *sum, const float *term, unsigned long long count) {
     for (unsigned long long i = first_index(); i < count; i += stride()) {
         sum[i] += term[i];
+    }
+}
+
+// sum_{rows_i} ← sum_{rows_i} + terms_i     sum [.., width], terms [count, width], each row named once
+//
+// A row is one warp's.
+extern "C" __global__ void add_to_rows(
+    float *sum, const unsigned int *rows, const float *terms, unsigned int count, int width
+) {
+    const unsigned long long term = first_index() / WARP;
+    if (term >= count) {
+        return;
+    }
+    const unsigned long long row = rows[term];
+    for (int column = threadIdx.x % WARP; column < width; column += WARP) {
+        sum[row * width + column] += terms[term * width + column];
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cuda::{Gpu, Grid};
+use crate::cuda::{Argument, Gpu, Grid};
 use crate::lanes::add;
 use crate::parallel::for_each_row_block;
 use crate::{Error, Result, Tensor};
@@ -56,15 +56,18 @@ impl From<Tensor> for Gradient {
 }
 
 impl Gradient {
-    /// The gradient with a value everywhere.
-    pub fn to_dense(&self) -> Tensor {
+    /// The gradient with a value everywhere, where its own values lie.
+    ///
+    /// # Errors
+    /// They lie on a GPU, which failed.
+    pub fn to_dense(&self) -> Result<Tensor> {
         match self {
-            Gradient::Dense(tensor) => tensor.clone(),
-            Gradient::Rows(sparse) => {
-                let (_, width) = sparse.values.rows_columns();
-                let mut dense = Tensor::zeros(&[sparse.total_rows, width]);
-                dense.update(|values| sparse.add_to(values));
-                dense
+            Gradient::Dense(tensor) => Ok(tensor.clone()),
+            Gradient::Rows(RowGradient { rows, values, total_rows }) => {
+                let (_, width) = values.rows_columns();
+                let mut dense = Tensor::zeros_on(values.device(), &[*total_rows, width])?;
+                add_to_rows(&mut dense, rows, values)?;
+                Ok(dense)
             }
         }
     }
@@ -104,10 +107,10 @@ impl Gradient {
             }
             (Gradient::Dense(mut sum), Gradient::Rows(term))
             | (Gradient::Rows(term), Gradient::Dense(mut sum)) => {
-                sum.update(|values| term.add_to(values));
+                add_to_rows(&mut sum, &term.rows, &term.values)?;
                 Ok(Gradient::Dense(sum))
             }
-            (Gradient::Rows(a), Gradient::Rows(b)) => Ok(Gradient::Rows(a.merge(&b))),
+            (Gradient::Rows(a), Gradient::Rows(b)) => Ok(Gradient::Rows(a.merge(&b)?)),
         }
     }
 }
@@ -124,32 +127,36 @@ fn add_to(sum: &mut Tensor, term: &Tensor) -> Result<()> {
     Ok(())
 }
 
-impl RowGradient {
-    fn add_to(&self, dense: &mut [f32]) {
-        let (_, width) = self.values.rows_columns();
-        for (i, &row) in self.rows.iter().enumerate() {
-            let target = &mut dense[row as usize * width..(row as usize + 1) * width];
-            target.iter_mut().zip(self.values.row(i)).for_each(|(v, t)| *v += t);
-        }
+/// sum_{rows_i} ← sum_{rows_i} + terms_i, each row named once.
+fn add_to_rows(sum: &mut Tensor, rows: &[u32], terms: &Tensor) -> Result<()> {
+    let (_, width) = terms.rows_columns();
+    if let Some(gpu) = Gpu::of([&*sum, terms])? {
+        let places = gpu.upload(rows)?;
+        let sum = sum.address_mut_on(gpu)?;
+        let arguments = [sum, Argument::from(&places), gpu.read(terms)?, rows.len().into(), width.into()];
+        return gpu.launch("arithmetic", "add_to_rows", Grid::a_warp_each(rows.len()), &arguments);
     }
+    sum.update(|values| {
+        for (i, &row) in rows.iter().enumerate() {
+            add(&mut values[row as usize * width..][..width], terms.row(i));
+        }
+    });
+    Ok(())
+}
 
-    fn merge(&self, other: &RowGradient) -> RowGradient {
+impl RowGradient {
+    fn merge(&self, other: &RowGradient) -> Result<RowGradient> {
         let (_, width) = self.values.rows_columns();
         let mut rows: Vec<u32> = self.rows.iter().chain(&other.rows).copied().collect();
         rows.sort_unstable();
         rows.dedup();
-        let mut values = Tensor::zeros(&[rows.len(), width]);
-        values.update(|sum| {
-            for part in [self, other] {
-                for (i, row) in part.rows.iter().enumerate() {
-                    // Present by construction: `rows` is the union.
-                    let Ok(at) = rows.binary_search(row) else { continue };
-                    let target = &mut sum[at * width..(at + 1) * width];
-                    target.iter_mut().zip(part.values.row(i)).for_each(|(v, t)| *v += t);
-                }
-            }
-        });
-        RowGradient { rows, values, total_rows: self.total_rows }
+        let mut values = Tensor::zeros_on(self.values.device(), &[rows.len(), width])?;
+        for part in [self, other] {
+            // All are there: `rows` is the union.
+            let places = part.rows.iter().map(|&row| rows.partition_point(|&other| other < row) as u32);
+            add_to_rows(&mut values, &places.collect::<Vec<_>>(), &part.values)?;
+        }
+        Ok(RowGradient { rows, values, total_rows: self.total_rows })
     }
 }
 
@@ -235,7 +242,10 @@ pub fn gradients_of_losses(losses: &[Tensor], shared: &Tensor) -> Result<Vec<Ten
             }
             Ok(())
         })?;
-        Ok(sum.map_or_else(|| Tensor::zeros(shared.shape()), |gradient| gradient.to_dense()))
+        match sum {
+            Some(gradient) => gradient.to_dense(),
+            None => Tensor::zeros_on(shared.device(), shared.shape()),
+        }
     };
     losses.iter().map(one).collect()
 }
@@ -255,6 +265,7 @@ fn walk(
         let message = format!("the result is {:?}, its gradient {:?}", start.shape(), gradient.shape());
         return Err(Error::Gradient(message));
     }
+    let gradient = gradient.to(start.device())?;
     let mut tensors = BTreeMap::from([(start.id(), start)]);
     let mut sums = BTreeMap::new();
     sums.extend(tensors.keys().map(|&id| (id, Gradient::Dense(gradient.clone()))));
@@ -265,7 +276,7 @@ fn walk(
             continue;
         };
         let inputs = operation.inputs();
-        let gradients = operation.backward(&tensor, &gradient.to_dense())?;
+        let gradients = operation.backward(&tensor, &gradient.to_dense()?)?;
         drop(gradient);
         if gradients.len() != inputs.len() {
             let message = format!("{} gradients for {} inputs", gradients.len(), inputs.len());
@@ -315,7 +326,9 @@ fn check(input: &Tensor, gradient: &Gradient) -> std::result::Result<(), String>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Device;
     use crate::ops::{add, multiply, sum};
+    use crate::testing::{on_each_device, sample};
 
     #[test]
     fn a_tensor_used_twice_gets_the_sum() {
@@ -325,18 +338,39 @@ mod tests {
         assert_eq!(gradients.get(&x).unwrap().values(), [5.0, 7.0]);
     }
 
+    /// Rows wider than a warp, more of them than a block has warps.
+    #[test]
+    fn sparse_gradients_add_up_on_every_device_as_on_the_processor() {
+        let sparse = |every: usize, device| {
+            let rows: Vec<u32> = (0..99).step_by(every).collect();
+            let values = sample(&[rows.len(), 133], every as u64).to(device).unwrap();
+            Gradient::Rows(RowGradient { rows, values, total_rows: 99 })
+        };
+        let sums = |device| {
+            let both = sparse(2, device).plus(sparse(3, device)).unwrap();
+            let dense =
+                Gradient::Dense(sample(&[99, 133], 1).to(device).unwrap()).plus(both.clone()).unwrap();
+            [both.values(), both.to_dense().unwrap().data(), dense.values()].map(<[f32]>::to_vec)
+        };
+        let expected = sums(Device::Cpu);
+        on_each_device(|device| assert_eq!(sums(device), expected, "{device}"));
+    }
+
     #[test]
     fn several_losses_share_one_call() {
-        let x = Tensor::new(vec![2.0, 3.0], &[2]).unwrap().leaf();
-        let shared = multiply(&x, &x).unwrap();
-        let first = sum(&shared).unwrap();
-        let second = sum(&multiply(&shared, &shared).unwrap()).unwrap();
-        let unrelated = sum(&x).unwrap();
-        let gradients = gradients_of_losses(&[first.clone(), second, unrelated], &shared).unwrap();
-        assert_eq!(gradients[0].data(), [1.0, 1.0]);
-        assert_eq!(gradients[1].data(), [8.0, 18.0]);
-        assert_eq!(gradients[2].data(), [0.0, 0.0]);
-        assert_eq!(first.backward().unwrap().get(&x).unwrap().values(), [4.0, 6.0]);
+        on_each_device(|device| {
+            let x = Tensor::new(vec![2.0, 3.0], &[2]).unwrap().leaf().to(device).unwrap();
+            let shared = multiply(&x, &x).unwrap();
+            let first = sum(&shared).unwrap();
+            let second = sum(&multiply(&shared, &shared).unwrap()).unwrap();
+            let unrelated = sum(&x).unwrap();
+            let gradients = gradients_of_losses(&[first.clone(), second, unrelated], &shared).unwrap();
+            assert!(gradients.iter().all(|gradient| gradient.device() == device));
+            assert_eq!(gradients[0].data(), [1.0, 1.0]);
+            assert_eq!(gradients[1].data(), [8.0, 18.0]);
+            assert_eq!(gradients[2].data(), [0.0, 0.0]);
+            assert_eq!(first.backward().unwrap().get(&x).unwrap().values(), [4.0, 6.0]);
+        });
     }
 
     #[test]
@@ -400,14 +434,21 @@ mod tests {
 
     #[test]
     fn sparse_and_dense_gradients_add_up() {
-        let sparse = |rows: &[u32], values: &[f32]| {
-            let values = Tensor::new(values.to_vec(), &[rows.len(), 2]).unwrap();
-            Gradient::Rows(RowGradient { rows: rows.to_vec(), values, total_rows: 3 })
-        };
-        let both =
-            sparse(&[0, 2], &[1.0, 2.0, 3.0, 4.0]).plus(sparse(&[1, 2], &[5.0, 6.0, 7.0, 8.0])).unwrap();
-        assert_eq!(both.to_dense().data(), [1.0, 2.0, 5.0, 6.0, 10.0, 12.0]);
-        let dense = Gradient::Dense(Tensor::full(&[3, 2], 1.0)).plus(both).unwrap();
-        assert_eq!(dense.values(), [2.0, 3.0, 6.0, 7.0, 11.0, 13.0]);
+        on_each_device(|device| {
+            let sparse = |rows: &[u32], values: &[f32]| {
+                let values = Tensor::new(values.to_vec(), &[rows.len(), 2]).unwrap().to(device).unwrap();
+                Gradient::Rows(RowGradient { rows: rows.to_vec(), values, total_rows: 3 })
+            };
+            let both =
+                sparse(&[0, 2], &[1.0, 2.0, 3.0, 4.0]).plus(sparse(&[1, 2], &[5.0, 6.0, 7.0, 8.0])).unwrap();
+            let whole = both.to_dense().unwrap();
+            assert_eq!(whole.device(), device);
+            assert_eq!(whole.data(), [1.0, 2.0, 5.0, 6.0, 10.0, 12.0]);
+            let Gradient::Dense(sum) = Gradient::Dense(Tensor::full(&[3, 2], 1.0)).plus(both).unwrap() else {
+                panic!("a sparse sum");
+            };
+            assert_eq!(sum.device(), device);
+            assert_eq!(sum.data(), [2.0, 3.0, 6.0, 7.0, 11.0, 13.0]);
+        });
     }
 }

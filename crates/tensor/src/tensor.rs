@@ -67,6 +67,14 @@ impl Tensor {
         Self::full(shape, 0.0)
     }
 
+    /// A constant of zeros on a device.
+    pub(crate) fn zeros_on(device: Device, shape: &[usize]) -> Result<Self> {
+        match device {
+            Device::Cpu => Ok(Self::zeros(shape)),
+            _ => Ok(Self::on_gpu(Gpu::open(device)?.zeros(shape.iter().product())?, shape)),
+        }
+    }
+
     /// A constant of no dimension.
     pub fn scalar(value: f32) -> Self {
         Self::full(&[], value)

@@ -180,9 +180,8 @@ pub(super) fn the_loss_falls(mut bench: Bench) {
         let before = bench.parameters.clone();
         let gradients = passed("backward", loss_of(&bench).backward());
         for (id, parameter) in before.iter() {
-            let Some(gradient) = gradients.get(parameter.tensor()).map(|gradient| gradient.to_dense()) else {
-                continue;
-            };
+            let Some(gradient) = gradients.get(parameter.tensor()) else { continue };
+            let gradient = passed("the whole gradient", gradient.to_dense());
             bench.parameters.update(id, |values| {
                 values.iter_mut().zip(gradient.data()).for_each(|(v, g)| *v -= rate * g)
             });

@@ -49,6 +49,9 @@ impl Gpu {
     /// Memory for so many f32, all zero.
     pub(crate) fn zeros(&'static self, values: usize) -> Result<Memory> {
         let memory = self.allocate(values)?;
+        if values == 0 {
+            return Ok(memory);
+        }
         // SAFETY: it was allocated for them.
         self.checked(unsafe { self.driver.clear(memory.address(), 4 * values) })?;
         Ok(memory)
@@ -58,6 +61,9 @@ impl Gpu {
     pub(crate) fn upload<T: bytemuck::NoUninit>(&'static self, values: &[T]) -> Result<Memory> {
         let bytes: &[u8] = bytemuck::cast_slice(values);
         let memory = Memory::new(self, bytes.len())?;
+        if bytes.is_empty() {
+            return Ok(memory);
+        }
         // SAFETY: it was allocated for them.
         self.checked(unsafe { self.driver.upload(bytes, memory.address()) })?;
         Ok(memory)
@@ -67,6 +73,9 @@ impl Gpu {
     pub(crate) fn download(&self, memory: &Memory, first: usize, values: &mut [f32]) -> Result<()> {
         let bytes = bytemuck::cast_slice_mut(values);
         assert!(4 * first + bytes.len() <= memory.bytes(), "a download beyond the memory");
+        if bytes.is_empty() {
+            return Ok(());
+        }
         // SAFETY: the memory covers them.
         self.checked(unsafe { self.driver.download(memory.address() + 4 * first as u64, bytes) })
     }
@@ -74,6 +83,9 @@ impl Gpu {
     /// Copies so many f32 from one place of the GPU's memory to another.
     pub(crate) fn copy(&self, from: Argument, to: &Memory, first: usize, values: usize) -> Result<()> {
         assert!(4 * (first + values) <= to.bytes(), "a copy beyond the memory");
+        if values == 0 {
+            return Ok(());
+        }
         // SAFETY: `from` is a tensor's place, of so many values.
         self.checked(unsafe { self.driver.copy(from.bits(), to.address() + 4 * first as u64, 4 * values) })
     }

@@ -14,6 +14,7 @@ pub(crate) struct Grid {
 
 /// Threads of a block where nothing else decides.
 const THREADS: u32 = 256;
+const WARP: usize = 32;
 /// Blocks of a loop over values, at most: enough to fill any GPU several times over.
 const MOST_BLOCKS: usize = 4096;
 /// Blocks of the second dimension, at most: CUDA's limit.
@@ -32,9 +33,14 @@ impl Grid {
 
     /// For a kernel that takes a segment by the blocks of one x, and each of its rows by one warp.
     pub(crate) fn over_rows_of(segments: &Offsets) -> Self {
-        const WARPS: usize = THREADS as usize / 32;
+        const WARPS: usize = THREADS as usize / WARP;
         let blocks = segments.longest().div_ceil(WARPS).min(MOST_BLOCKS_IN_Y);
         Self::blocks(segments.segments(), THREADS).times(blocks, 1)
+    }
+
+    /// For a kernel that gives each of so many rows to one warp.
+    pub(crate) fn a_warp_each(rows: usize) -> Self {
+        Self::blocks(rows.div_ceil(THREADS as usize / WARP), THREADS)
     }
 
     /// The same with dynamic shared memory.

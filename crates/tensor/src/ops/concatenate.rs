@@ -5,6 +5,7 @@
 //! columns   A [n, j], B [n, k], …   →   Y [n, j + k + …]      dA = its columns of dY, …
 //! ```
 
+use crate::cuda::{Argument, Gpu, Grid};
 use crate::parallel::for_each_row_block;
 use crate::{Buffer, Error, Gradient, Operation, Result, Tensor};
 
@@ -22,9 +23,19 @@ use crate::{Buffer, Error, Gradient, Operation, Result, Tensor};
 pub fn concatenate_rows(parts: &[&Tensor]) -> Result<Tensor> {
     let columns = shared("concatenate_rows", "columns", parts, |part| part.rows_columns().1)?;
     let rows = parts.iter().map(|part| part.rows_columns().0).sum();
+    let operation = ConcatenateRows { parts: owned(parts) };
+    if let Some(gpu) = Gpu::of(parts.iter().copied())? {
+        let y = gpu.allocate(rows * columns)?;
+        let mut start = 0;
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            gpu.copy(gpu.read(part)?, &y, start, part.len())?;
+            start += part.len();
+        }
+        return Ok(Buffer::on_gpu(y, &[rows, columns]).recorded(operation));
+    }
     let mut y = Vec::with_capacity(rows * columns);
     parts.iter().for_each(|part| y.extend_from_slice(part.data()));
-    Ok(Buffer::new(y, &[rows, columns])?.recorded(ConcatenateRows { parts: owned(parts) }))
+    Ok(Buffer::new(y, &[rows, columns])?.recorded(operation))
 }
 
 /// The matrices side by side, `[rows, Σ columns]`.
@@ -34,6 +45,17 @@ pub fn concatenate_rows(parts: &[&Tensor]) -> Result<Tensor> {
 pub fn concatenate_columns(parts: &[&Tensor]) -> Result<Tensor> {
     let rows = shared("concatenate_columns", "rows", parts, |part| part.rows_columns().0)?;
     let columns = parts.iter().map(|part| part.rows_columns().1).sum();
+    let operation = ConcatenateColumns { parts: owned(parts) };
+    if let Some(gpu) = Gpu::of(parts.iter().copied())? {
+        let y = gpu.allocate(rows * columns)?;
+        let mut place = Argument::from(&y);
+        for part in parts {
+            let (_, width) = part.rows_columns();
+            copy_columns(gpu, (gpu.read(part)?, width), (place, columns), [rows, width])?;
+            place = place.plus(width);
+        }
+        return Ok(Buffer::on_gpu(y, &[rows, columns]).recorded(operation));
+    }
     let mut y = vec![0.0; rows * columns];
     for_each_row_block(&mut y, columns, |first, block| {
         for (i, mut row) in block.chunks_exact_mut(columns).enumerate() {
@@ -45,7 +67,18 @@ pub fn concatenate_columns(parts: &[&Tensor]) -> Result<Tensor> {
             }
         }
     });
-    Ok(Buffer::new(y, &[rows, columns])?.recorded(ConcatenateColumns { parts: owned(parts) }))
+    Ok(Buffer::new(y, &[rows, columns])?.recorded(operation))
+}
+
+/// Copies rows and columns from one matrix to another, each given by the place of the first value and by its width.
+fn copy_columns(
+    gpu: &Gpu,
+    (from, from_width): (Argument, usize),
+    (to, to_width): (Argument, usize),
+    [rows, columns]: [usize; 2],
+) -> Result<()> {
+    let arguments = [from, from_width.into(), to, to_width.into(), rows.into(), columns.into()];
+    gpu.launch("concatenate", "copy_columns", Grid::a_warp_each(rows), &arguments)
 }
 
 /// The size that all parts must have in common.
@@ -117,32 +150,38 @@ impl Operation for ConcatenateColumns {
             if !part.is_tracked() {
                 return Ok(None);
             }
-            let own = columns_of(gradient, first, columns);
-            Ok(Some(Tensor::new(own, part.shape())?.into()))
+            Ok(Some(columns_of(gradient, first, part)?.into()))
         };
         self.parts.iter().map(part).collect()
     }
 }
 
-fn columns_of(matrix: &Tensor, first_column: usize, columns: usize) -> Vec<f32> {
-    let (rows, _) = matrix.rows_columns();
+/// The columns of a part: its gradient.
+fn columns_of(gradient: &Tensor, first_column: usize, part: &Tensor) -> Result<Tensor> {
+    let (rows, columns) = part.rows_columns();
+    if let Some(gpu) = Gpu::of([gradient, part])? {
+        let result = gpu.allocate(rows * columns)?;
+        let (from, to) = (gpu.read(gradient)?.plus(first_column), Argument::from(&result));
+        copy_columns(gpu, (from, gradient.rows_columns().1), (to, columns), [rows, columns])?;
+        return Ok(Tensor::on_gpu(result, part.shape()));
+    }
     let mut result = vec![0.0; rows * columns];
     for_each_row_block(&mut result, columns, |first, block| {
         for (i, row) in block.chunks_exact_mut(columns).enumerate() {
-            row.copy_from_slice(&matrix.row(first + i)[first_column..first_column + columns]);
+            row.copy_from_slice(&gradient.row(first + i)[first_column..first_column + columns]);
         }
     });
-    result
+    Tensor::new(result, part.shape())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_same_on_threads, check_gradients, sample};
+    use crate::testing::{assert_same_on_threads, check_gradients, on_each_device, sample};
 
     #[test]
     fn gradients_agree_with_differences() {
-        for (m, n, k) in [(1, 1, 1), (1, 3, 2), (4, 2, 1), (7, 5, 3)] {
+        for (m, n, k) in [(1, 1, 1), (1, 3, 2), (4, 2, 1), (7, 5, 3), (40, 33, 9)] {
             let inputs = [sample(&[m, k], 1), sample(&[n, k], 2)];
             check_gradients(&inputs, |t| concatenate_rows(&[&t[0], &t[1], &t[0]]));
             let inputs = [sample(&[k, m], 1), sample(&[k, n], 2)];
@@ -161,8 +200,26 @@ mod tests {
     fn columns_stand_side_by_side() {
         let a = Tensor::new(vec![1.0, 2.0], &[2, 1]).unwrap();
         let b = Tensor::new(vec![3.0, 4.0, 5.0, 6.0], &[2, 2]).unwrap();
-        let y = concatenate_columns(&[&a, &Tensor::zeros(&[2, 0]), &b]).unwrap();
-        assert_eq!((y.shape(), y.data()), (&[2, 3][..], &[1.0, 3.0, 4.0, 2.0, 5.0, 6.0][..]));
+        on_each_device(|device| {
+            let y = concatenate_columns(&[&a, &Tensor::zeros(&[2, 0]), &b.to(device).unwrap()]).unwrap();
+            assert_eq!((y.shape(), y.data()), (&[2, 3][..], &[1.0, 3.0, 4.0, 2.0, 5.0, 6.0][..]));
+        });
+    }
+
+    #[test]
+    fn parts_and_their_gradients_stay_where_they_lie() {
+        on_each_device(|device| {
+            for concatenate in [concatenate_rows, concatenate_columns] {
+                let parts = [1, 2].map(|stream| sample(&[3, 3], stream).leaf().to(device).unwrap());
+                let y = concatenate(&[&parts[0], &parts[1]]).unwrap();
+                assert_eq!(y.device(), device);
+                let gradient = sample(y.shape(), 3);
+                let gradients = y.backward_from(gradient).unwrap();
+                for part in &parts {
+                    assert_eq!(gradients.get(part).unwrap().to_dense().unwrap().device(), device);
+                }
+            }
+        });
     }
 
     #[test]

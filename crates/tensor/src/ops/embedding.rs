@@ -7,6 +7,8 @@
 //!
 //! Kept for the backward: the ids.
 
+use super::sum_by_id::Uses;
+use crate::cuda::{Argument, Gpu, Grid, Memory};
 use crate::lanes::{add_scaled, vectorized};
 use crate::parallel::for_each_row_block;
 use crate::{Buffer, Error, Gradient, Ids, Operation, Result, RowGradient, Tensor, memory};
@@ -44,6 +46,12 @@ pub fn embedding(table: &Tensor, ids: &Ids) -> Result<Tensor> {
 /// ```
 pub fn embedding_sum(tables: &[(&Tensor, &Ids)], rows: usize) -> Result<Tensor> {
     let width = check(tables, rows)?;
+    let owned = tables.iter().map(|&(table, ids)| (table.clone(), ids.clone())).collect();
+    let operation = Embedding { tables: owned, rows };
+    if let Some(gpu) = Gpu::of(tables.iter().map(|&(table, _)| table))? {
+        let y = sum_of_rows_on(gpu, tables, rows, width)?;
+        return Ok(Buffer::on_gpu(y, &[rows, width]).recorded(operation));
+    }
     let mut y = memory::overwritable(rows * width);
     for_each_row_block(&mut y, width, |first, block| {
         block.fill(0.0);
@@ -56,8 +64,25 @@ pub fn embedding_sum(tables: &[(&Tensor, &Ids)], rows: usize) -> Result<Tensor> 
             }
         }
     });
-    let tables = tables.iter().map(|&(table, ids)| (table.clone(), ids.clone())).collect();
-    Ok(Buffer::new(y, &[rows, width])?.recorded(Embedding { tables, rows }))
+    Ok(Buffer::new(y, &[rows, width])?.recorded(operation))
+}
+
+/// The sums on a GPU, table after table.
+pub(super) fn sum_of_rows_on(
+    gpu: &'static Gpu,
+    tables: &[(&Tensor, &Ids)],
+    rows: usize,
+    width: usize,
+) -> Result<Memory> {
+    let y = gpu.allocate(rows * width)?;
+    for (i, (table, ids)) in tables.iter().enumerate() {
+        let a_row = ids.len() / rows.max(1);
+        let (adds, table) = (usize::from(i > 0), gpu.read(table)?);
+        let arguments =
+            [table, ids.on(gpu)?, a_row.into(), rows.into(), width.into(), adds.into(), Argument::from(&y)];
+        gpu.launch("embedding", "sum_named_rows", Grid::a_warp_each(rows), &arguments)?;
+    }
+    Ok(y)
 }
 
 /// The width.
@@ -130,44 +155,12 @@ impl Operation for Embedding {
             if !table.is_tracked() {
                 return Ok(None);
             }
-            let a_row = ids.len() / self.rows.max(1);
-            Ok(Some(Gradient::Rows(sum_by_id(ids, a_row, gradient, table.rows_columns().0)?)))
+            let uses = Uses::new(ids, ids.len() / self.rows.max(1));
+            let (rows, values) = uses.sums(Gpu::of([gradient, table])?, gradient)?;
+            let (total_rows, _) = table.rows_columns();
+            Ok(Some(Gradient::Rows(RowGradient { rows, values, total_rows })))
         };
         self.tables.iter().map(of_table).collect()
-    }
-}
-
-/// For each id that occurs, the sum of the gradient's rows at its positions, from the first to the last; a row of the
-/// gradient is that of `a_row` ids.
-fn sum_by_id(ids: &Ids, a_row: usize, gradient: &Tensor, total_rows: usize) -> Result<RowGradient> {
-    // An id in the high word, its row in the low one: sorting brings equal ids together, their rows in order.
-    let places =
-        ids.as_slice().iter().zip(0..).map(|(&id, place)| (u64::from(id) << 32) | (place / a_row as u64));
-    let mut order: Vec<u64> = places.collect();
-    order.sort_unstable();
-    let id = |entry: &u64| (entry >> 32) as u32;
-    let uses: Vec<&[u64]> = order.chunk_by(|a, b| id(a) == id(b)).collect();
-    let rows: Vec<u32> = uses.iter().map(|entries| id(&entries[0])).collect();
-
-    let (_, width) = gradient.rows_columns();
-    let mut values = memory::overwritable(rows.len() * width);
-    for_each_row_block(&mut values, width, |first, block| {
-        add_uses(gradient.data(), &uses[first..], width, block)
-    });
-    let values = Tensor::new(values, &[rows.len(), width])?;
-    Ok(RowGradient { rows, values, total_rows })
-}
-
-vectorized! {
-    /// In each row the sum of the gradient's rows that the low words of its entries name.
-    fn add_uses(gradient: &[f32], uses: &[&[u64]], width: usize, rows: &mut [f32]) {
-        for (sum, entries) in rows.chunks_exact_mut(width).zip(uses) {
-            sum.fill(0.0);
-            for &entry in *entries {
-                let start = entry as u32 as usize * width;
-                add_scaled(sum, 1.0, &gradient[start..start + width]);
-            }
-        }
     }
 }
 
@@ -175,7 +168,7 @@ vectorized! {
 mod tests {
     use super::*;
     use crate::ops::add;
-    use crate::testing::{assert_same_on_threads, check_gradients, sample};
+    use crate::testing::{assert_same_on_threads, check_gradients, on_each_device, sample};
 
     #[test]
     fn gradients_agree_with_differences() {
@@ -187,6 +180,9 @@ mod tests {
         check_gradients(&[sample(&[2, 3], 1), sample(&[4, 3], 2)], |t| {
             embedding_sum(&[(&t[0], &words), (&t[1], &features)], 3)
         });
+        // Rows wider than a block, and an id that is summed in several parts.
+        let ids = Ids::from((0..200u32).map(|i| if i % 3 == 0 { 1 } else { i % 2 * 2 }).collect::<Vec<_>>());
+        check_gradients(&[sample(&[3, 131], 1)], |t| embedding_sum(&[(&t[0], &ids)], 100));
     }
 
     /// The rows of one table after another, as `add` would take them.
@@ -205,36 +201,44 @@ mod tests {
         let ids = Ids::from(vec![2, 0]);
         let y = embedding_sum(&[(&words, &ids), (&places, &ids)], 2).unwrap();
         let gradients = y.backward_from(Tensor::full(&[2, 2], 1.0)).unwrap();
-        assert_eq!(gradients.get(&words).unwrap().to_dense().data(), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
+        assert_eq!(gradients.get(&words).unwrap().to_dense().unwrap().data(), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
         assert!(gradients.get(&places).is_none());
     }
 
     #[test]
-    fn the_gradient_holds_the_named_rows_alone() {
-        let table = sample(&[1000, 2], 1).leaf();
-        let y = embedding(&table, &Ids::from(vec![7, 999, 7])).unwrap();
-        let gradient = Tensor::new(vec![1.0, 2.0, 3.0, 4.0, 10.0, 20.0], &[3, 2]).unwrap();
-        let gradients = y.backward_from(gradient).unwrap();
-        let Some(Gradient::Rows(sparse)) = gradients.get(&table) else { panic!("a dense gradient") };
-        assert_eq!((sparse.rows.as_slice(), sparse.total_rows), (&[7, 999][..], 1000));
-        assert_eq!(sparse.values.data(), [11.0, 22.0, 3.0, 4.0]);
+    fn the_gradient_holds_the_named_rows_alone_where_the_table_lies() {
+        on_each_device(|device| {
+            let table = sample(&[1000, 2], 1).leaf().to(device).unwrap();
+            let y = embedding(&table, &Ids::from(vec![7, 999, 7])).unwrap();
+            assert_eq!(y.device(), device);
+            let gradient = Tensor::new(vec![1.0, 2.0, 3.0, 4.0, 10.0, 20.0], &[3, 2]).unwrap();
+            let gradients = y.backward_from(gradient).unwrap();
+            let Some(Gradient::Rows(sparse)) = gradients.get(&table) else { panic!("a dense gradient") };
+            assert_eq!((sparse.rows.as_slice(), sparse.total_rows), (&[7, 999][..], 1000));
+            assert_eq!(sparse.values.device(), device);
+            assert_eq!(sparse.values.data(), [11.0, 22.0, 3.0, 4.0]);
+        });
     }
 
     #[test]
     fn a_quantized_table_gives_its_own_values() {
         let (table, ids) = (sample(&[9, 5], 1).quantized(), Ids::from(vec![8, 0, 3, 3]));
-        let y = embedding_sum(&[(&table, &ids)], 2).unwrap();
         let rows = |a, b| -> Vec<f32> { table.row(a).iter().zip(table.row(b)).map(|(a, b)| a + b).collect() };
-        assert_eq!(y.data(), [rows(8, 0), rows(3, 3)].concat());
+        on_each_device(|device| {
+            let y = embedding_sum(&[(&table.to(device).unwrap(), &ids)], 2).unwrap();
+            assert_eq!(y.data(), [rows(8, 0), rows(3, 3)].concat());
+        });
     }
 
     #[test]
     fn no_ids_are_no_fault() {
-        let table = sample(&[3, 2], 1).leaf();
-        let y = embedding(&table, &Ids::from(vec![])).unwrap();
-        assert_eq!(y.shape(), [0, 2]);
-        let gradients = y.backward_from(Tensor::zeros(&[0, 2])).unwrap();
-        assert_eq!(gradients.get(&table).unwrap().to_dense().data(), [0.0; 6]);
+        on_each_device(|device| {
+            let table = sample(&[3, 2], 1).leaf().to(device).unwrap();
+            let y = embedding(&table, &Ids::from(vec![])).unwrap();
+            assert_eq!(y.shape(), [0, 2]);
+            let gradients = y.backward_from(Tensor::zeros(&[0, 2])).unwrap();
+            assert_eq!(gradients.get(&table).unwrap().to_dense().unwrap().data(), [0.0; 6]);
+        });
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod rotary;
 mod segment;
 mod self_attention;
 mod softmax;
+mod sum_by_id;
 mod task_attention;
 mod view;
 mod window;

@@ -58,10 +58,11 @@ where
             false => Gradients::default(),
         };
         let inputs = std::iter::once(&x).chain(&self.leaves);
-        let mut of_input = |input: &Tensor| {
-            gradients.take(input).unwrap_or_else(|| Gradient::Dense(Tensor::zeros(input.shape())))
+        let of_input = |input: &Tensor| match gradients.take(input) {
+            Some(gradient) => Ok(Some(gradient)),
+            None => Ok(Some(Tensor::zeros_on(input.device(), input.shape())?.into())),
         };
-        let found = inputs.map(|input| Some(of_input(input))).collect();
+        let found = inputs.map(of_input).collect::<Result<_>>()?;
         match gradients.is_empty() {
             true => Ok(found),
             false => Err(Error::Gradient("a recomputed part read a parameter that it did not name".into())),
@@ -72,8 +73,9 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Device;
     use crate::ops::{gelu, linear};
-    use crate::testing::sample;
+    use crate::testing::{on_each_device, sample};
 
     fn part(parameters: &Parameters, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         let [weight, bias] = ["weight", "bias"].map(|name| parameters.find(name).unwrap());
@@ -81,11 +83,11 @@ mod tests {
         pass.dropout(&y, 0.3)
     }
 
-    fn results(recomputing: bool) -> Vec<Vec<f32>> {
+    fn results(recomputing: bool, device: Device) -> Vec<Vec<f32>> {
         let mut parameters = Parameters::default();
         let used = [("weight", &[6, 5][..]), ("bias", &[5])]
             .map(|(name, shape)| parameters.insert(name, &sample(shape, 2)).unwrap());
-        let (x, mut pass) = (sample(&[7, 6], 1).leaf(), Pass::training(1, 1));
+        let (x, mut pass) = (sample(&[7, 6], 1).leaf().to(device).unwrap(), Pass::training(1, 1));
         let y = match recomputing {
             true => recompute(&x, &parameters, &used, &mut pass, part),
             false => part(&parameters, &x, &mut pass),
@@ -100,17 +102,20 @@ mod tests {
 
     #[test]
     fn values_gradients_and_the_masks_that_follow_are_those_of_the_part_itself() {
-        assert_eq!(results(true), results(false));
+        on_each_device(|device| assert_eq!(results(true, device), results(false, device)));
     }
 
     #[test]
     fn a_parameter_that_the_part_does_not_read_gets_zeros() {
         let mut parameters = Parameters::default();
         let id = parameters.insert("unread", &sample(&[3], 1)).unwrap();
-        let x = sample(&[2, 2], 2).leaf();
-        let y = recompute(&x, &parameters, &[id], &mut Pass::inference(), |_, x, _| gelu(x)).unwrap();
-        let gradients = y.backward_from(sample(&[2, 2], 3)).unwrap();
-        assert_eq!(gradients.get(parameters.get(id)).unwrap().values(), [0.0; 3]);
+        on_each_device(|device| {
+            let x = sample(&[2, 2], 2).leaf().to(device).unwrap();
+            let y = recompute(&x, &parameters, &[id], &mut Pass::inference(), |_, x, _| gelu(x)).unwrap();
+            let gradients = y.backward_from(sample(&[2, 2], 3)).unwrap();
+            assert_eq!(gradients.get(&x).unwrap().to_dense().unwrap().device(), device);
+            assert_eq!(gradients.get(parameters.get(id)).unwrap().values(), [0.0; 3]);
+        });
     }
 
     #[test]

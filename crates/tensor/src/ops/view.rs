@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use crate::cuda::Gpu;
 use crate::{Error, Gradient, Operation, Result, Tensor, memory};
 
 /// The same values, row after row, under another shape; no copy.
@@ -67,6 +68,13 @@ impl Operation for Rows {
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
         let columns = self.a.rows_columns().1;
+        if let Some(gpu) = Gpu::of([gradient, &self.a])? {
+            let da = gpu.zeros(self.a.len())?;
+            if !gradient.is_empty() {
+                gpu.copy(gpu.read(gradient)?, &da, self.range.start * columns, gradient.len())?;
+            }
+            return Ok(vec![Some(Tensor::on_gpu(da, self.a.shape()).into())]);
+        }
         let mut da = memory::zeros(self.a.len());
         da[self.range.start * columns..self.range.end * columns].copy_from_slice(gradient.data());
         Ok(vec![Some(Tensor::new(da, self.a.shape())?.into())])
@@ -76,7 +84,7 @@ impl Operation for Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{check_gradients, sample};
+    use crate::testing::{check_gradients, on_each_device, sample};
 
     #[test]
     fn gradients_agree_with_differences() {
@@ -91,6 +99,21 @@ mod tests {
         let view = rows(&a, 2..4).unwrap();
         assert_eq!(view.data().as_ptr(), a.row(2).as_ptr());
         assert_eq!(reshape(&view, &[4]).unwrap().data(), &a.data()[4..8]);
+    }
+
+    #[test]
+    fn views_and_their_gradients_stay_where_the_tensor_lies() {
+        on_each_device(|device| {
+            let a = sample(&[6, 2], 1).leaf().to(device).unwrap();
+            let view = reshape(&rows(&a, 2..4).unwrap(), &[4]).unwrap();
+            assert_eq!(view.device(), device);
+            let gradients = view.backward_from(Tensor::full(&[4], 1.0)).unwrap();
+            let da = gradients.get(&a).unwrap().to_dense().unwrap();
+            assert_eq!(da.device(), device);
+            assert_eq!(da.data(), [[0.0; 4], [1.0; 4], [0.0; 4]].concat());
+            let nothing = rows(&a, 6..6).unwrap().backward_from(Tensor::zeros(&[0, 2])).unwrap();
+            assert_eq!(nothing.get(&a).unwrap().values(), [0.0; 12]);
+        });
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use super::{accelerators, sample};
-use crate::{Device, Gradients, Result, Tensor};
+use crate::{Device, Gradient, Gradients, Result, Tensor};
 
 /// The step of the central difference: its truncation error (step²) and the rounding error of f32 (1e-7 / step) are
 /// then both some 1e-4 and less of a gradient of size 1.
@@ -48,13 +48,22 @@ fn compare_with_cpu(device: Device, inputs: &[Tensor], function: impl Fn(&[Tenso
     let (expected, found) = (run(Device::Cpu), run(device));
     assert_near(&format!("the result on {device}"), found.1.data(), expected.1.data());
     for (which, (leaf, leaf_on_cpu)) in found.0.iter().zip(&expected.0).enumerate() {
-        let [found, expected] = [(&found.2, leaf), (&expected.2, leaf_on_cpu)]
-            .map(|(gradients, leaf)| gradients.get(leaf).map(|gradient| gradient.to_dense()));
+        let [found, expected] =
+            [(&found.2, leaf), (&expected.2, leaf_on_cpu)].map(|(gradients, leaf)| dense(gradients, leaf));
         let (Some(found), Some(expected)) = (found, expected) else {
             panic!("on {device} no gradient reached input {which}");
         };
         assert_near(&format!("the gradient of input {which} on {device}"), found.data(), expected.data());
     }
+}
+
+#[track_caller]
+fn dense(gradients: &Gradients, leaf: &Tensor) -> Option<Tensor> {
+    let dense = |gradient: &Gradient| match gradient.to_dense() {
+        Ok(dense) => dense,
+        Err(error) => panic!("no room for the whole gradient: {error}"),
+    };
+    gradients.get(leaf).map(dense)
 }
 
 #[track_caller]
@@ -85,7 +94,7 @@ fn compare(tolerance: f64, inputs: &[Tensor], function: impl Fn(&[Tensor]) -> Re
         output.data().iter().zip(weights.data()).map(|(&y, &w)| f64::from(y) * f64::from(w)).sum()
     };
     for (which, leaf) in leaves.iter().enumerate() {
-        let Some(analytic) = gradients.get(leaf).map(|gradient| gradient.to_dense()) else {
+        let Some(analytic) = dense(&gradients, leaf) else {
             panic!("no gradient reached input {which}");
         };
         let numeric: Vec<f64> = (0..leaf.len())

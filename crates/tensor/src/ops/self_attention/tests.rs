@@ -136,7 +136,7 @@ fn assert_agrees_with_reference_near(
     let output = attend_near(&leaves, &offsets, heads, window, None).unwrap();
     let d_output = sample(&[rows, width], 4);
     let gradients = output.clone().backward_from(d_output.clone()).unwrap();
-    let [dq, dk, dv] = leaves.each_ref().map(|leaf| gradients.get(leaf).unwrap().to_dense());
+    let [dq, dk, dv] = leaves.each_ref().map(|leaf| gradients.get(leaf).unwrap().to_dense().unwrap());
     for text in offsets.iter() {
         for columns in (0..width).step_by(width / heads).map(|first| first..first + width / heads) {
             let part = |x: &Tensor| -> Vec<f32> {
