@@ -24,6 +24,13 @@ pub fn check_gradients_within(
     function: impl Fn(&[Tensor]) -> Result<Tensor>,
 ) {
     compare(tolerance, inputs, &function);
+    check_devices(inputs, function);
+}
+
+/// On each GPU that this machine has, compares the result and the gradients of `function` with those of the processor: for
+/// inputs that are too large for differences.
+#[track_caller]
+pub fn check_devices(inputs: &[Tensor], function: impl Fn(&[Tensor]) -> Result<Tensor>) {
     for device in accelerators() {
         compare_with_cpu(device, inputs, &function);
     }

@@ -8,7 +8,7 @@ mod golden;
 mod gradient;
 
 pub use golden::assert_close;
-pub use gradient::{check_gradients, check_gradients_within};
+pub use gradient::{check_devices, check_gradients, check_gradients_within};
 
 use ndarray_rand::rand::RngCore;
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use pulp::Simd;
 
 use super::softmax::LANES;
+use crate::cuda::Argument;
 use crate::{Error, RandomKey, Result};
 
 /// Numbers that one counter of the generator gives.
@@ -35,6 +36,12 @@ impl WeightDropout {
         }
         let threshold = (f64::from(probability) * f64::from(u32::MAX)) as u32;
         Ok(Self { key: Some(key), threshold, growth: 1.0 / (1.0 - probability) })
+    }
+
+    /// What a kernel must know: seed, stream, threshold (0 where nothing is dropped) and growth.
+    pub(super) fn arguments(&self) -> [Argument; 4] {
+        let RandomKey { seed, stream } = self.key.unwrap_or(RandomKey { seed: 0, stream: 0 });
+        [seed.into(), stream.into(), self.threshold.into(), self.growth.into()]
     }
 
     /// Numbers for rows `block` and columns `keys` of the weights `[n, n]` of one head of the text that begins with row

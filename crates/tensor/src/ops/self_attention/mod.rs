@@ -17,11 +17,12 @@
 //!
 //! S and W exist for a block of rows at a time, near the processor. Kept for the backward: Q, K, V, and of each row of S
 //! its maximum and the inverse of its sum of exponentials, from which W is made again (Dao et al., *FlashAttention*,
-//! NeurIPS 2022, which keeps the two as one logarithm).
+//! NeurIPS 2022, which keeps the two as one logarithm, as the kernels of a GPU do).
 //!
 //! Vaswani et al., *Attention Is All You Need*, NeurIPS 2017, equation 1; the window: Beltagy et al.,
 //! *Longformer*, 2020.
 
+mod cuda;
 mod dropout;
 mod head;
 mod product;
@@ -32,8 +33,10 @@ mod tests;
 
 use std::ops::Range;
 
+use cuda::Kernels;
 use dropout::WeightDropout;
 
+use crate::cuda::Gpu;
 use crate::{Buffer, Error, Gradient, Offsets, Operation, RandomKey, Result, Tensor};
 
 /// softmax(Q Kᵀ / √d) V within each text and each head of d = width / heads columns: `[tokens, width]` of the rows of
@@ -71,6 +74,12 @@ pub fn self_attention(
     let dropout = WeightDropout::new(dropout)?;
     let window = window.unwrap_or(usize::MAX);
     let shape = Shape { offsets: offsets.clone(), width: columns / 3, heads, window, dropout };
+    if let (Some(gpu), Some(kernels)) = (Gpu::of([projections])?, Kernels::of(&shape)) {
+        let [output, log_sums] = kernels.forward(gpu, &shape, projections)?;
+        let statistics = Tensor::on_gpu(log_sums, &[heads, tokens]);
+        let output = Buffer::on_gpu(output, &[tokens, shape.width]);
+        return Ok(output.recorded(SelfAttention { projections: projections.clone(), statistics, shape }));
+    }
     let (output, statistics) = tasks::forward(&shape, projections.data());
     let output = Buffer::new(output, &[tokens, shape.width])?;
     let statistics = Tensor::new(statistics, &[tokens * heads, 2])?;
@@ -100,7 +109,8 @@ impl Shape {
 
 struct SelfAttention {
     projections: Tensor,
-    /// The [statistics](softmax::RowStatistics) of the rows of S, `[heads, n, 2]` of each text, text after text.
+    /// The [statistics](softmax::RowStatistics) of the rows of S, `[heads, n, 2]` of each text, text after text. Where the
+    /// kernels made them, their logarithms of Σ exp S, `[heads, tokens]`.
     statistics: Tensor,
     shape: Shape,
 }
@@ -114,7 +124,13 @@ impl Operation for SelfAttention {
         vec![&self.projections]
     }
 
-    fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
+    fn backward(&self, output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
+        // The statistics tell who made them: a gradient on a GPU does not.
+        if let (Some(gpu), Some(kernels)) = (Gpu::of([&self.statistics])?, Kernels::of(&self.shape)) {
+            let inputs = [&self.projections, output, &self.statistics, gradient];
+            let values = kernels.backward(gpu, &self.shape, inputs)?;
+            return Ok(vec![Some(Tensor::on_gpu(values, self.projections.shape()).into())]);
+        }
         let values =
             tasks::backward(&self.shape, self.projections.data(), self.statistics.data(), gradient.data());
         Ok(vec![Some(Tensor::new(values, self.projections.shape())?.into())])

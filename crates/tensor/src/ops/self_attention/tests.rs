@@ -1,3 +1,4 @@
+mod devices;
 mod window;
 
 use super::self_attention;
