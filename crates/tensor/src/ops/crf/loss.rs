@@ -1,8 +1,5 @@
-use super::recursion::{Recursion, Text};
-use super::{Chain, CrfWeights, Forbidden, map_texts};
-use crate::matrix::{Matrix, product};
-use crate::memory::Values;
-use crate::{Buffer, Error, Gradient, Ids, Offsets, Operation, Result, Tensor, memory};
+use super::{CrfWeights, Forbidden, check, cpu, cuda, gpu_of};
+use crate::{Buffer, Error, Gradient, Ids, Offsets, Operation, Result, Tensor};
 
 const NAME: &str = "crf_loss";
 
@@ -26,33 +23,33 @@ pub fn crf_loss(
     tags: &Ids,
     offsets: &Offsets,
 ) -> Result<Tensor> {
-    let chain = Chain::new(emissions, weights, offsets, NAME)?;
+    check(emissions, weights, offsets, NAME)?;
     if tags.len() != offsets.rows() {
         let message = format!("there are {} tokens, but {} tags for them", offsets.rows(), tags.len());
         return Err(Error::shape(NAME, message));
     }
-    tags.check_below(chain.tags, NAME)?;
-    let mut score = 0.0;
+    tags.check_below(weights.forbidden.tags(), NAME)?;
     for (text, rows) in offsets.iter().enumerate() {
-        let of_text = &tags.as_slice()[rows.clone()];
-        check_allowed(of_text, weights.forbidden, text)?;
-        score += score_of(of_text, &chain, rows.map(|token| emissions.row(token)));
+        check_allowed(&tags.as_slice()[rows], weights.forbidden, text)?;
     }
-    let recursion = Recursion::new(chain);
-    let texts = map_texts(emissions, offsets, |_, emissions| recursion.text(emissions));
-    let log_partition: f64 = texts.iter().map(|text| text.log_partition).sum();
-    let loss = (log_partition - score) / offsets.rows().max(1) as f64;
-    let operation = CrfLoss {
+    let (loss, expectations) = if let Some(gpu) = gpu_of(emissions, weights)? {
+        let expectations = cuda::Expectations::new(gpu, emissions, weights, Some(tags), offsets)?;
+        (Buffer::on_gpu(expectations.mean_loss(offsets)?, &[]), Expectations::OnGpu(expectations))
+    } else {
+        let expectations = cpu::Expectations::new(emissions, weights, offsets);
+        let loss = expectations.log_partition() - cpu::score(emissions, weights, tags, offsets);
+        let mean = (loss / offsets.rows().max(1) as f64) as f32;
+        (Buffer::new(vec![mean], &[])?, Expectations::OnCpu(expectations))
+    };
+    Ok(loss.recorded(CrfLoss {
         emissions: emissions.clone(),
         transitions: weights.transitions.clone(),
         start: weights.start.clone(),
         end: weights.end.clone(),
         tags: tags.clone(),
         offsets: offsets.clone(),
-        recursion,
-        texts,
-    };
-    Ok(Buffer::new(vec![loss as f32], &[])?.recorded(operation))
+        expectations,
+    }))
 }
 
 fn check_allowed(tags: &[u32], forbidden: &Forbidden, text: usize) -> Result<()> {
@@ -66,15 +63,6 @@ fn check_allowed(tags: &[u32], forbidden: &Forbidden, text: usize) -> Result<()>
     })
 }
 
-fn score_of<'a>(tags: &[u32], chain: &Chain, emissions: impl Iterator<Item = &'a [f32]>) -> f64 {
-    let (Some(&first), Some(&last)) = (tags.first(), tags.last()) else { return 0.0 };
-    let emitted = tags.iter().zip(emissions).map(|(&tag, row)| f64::from(row[tag as usize]));
-    let step = |pair: &[u32]| chain.transitions[pair[0] as usize * chain.tags + pair[1] as usize];
-    let steps = tags.windows(2).map(|pair| f64::from(step(pair)));
-    let ends = f64::from(chain.start[first as usize]) + f64::from(chain.end[last as usize]);
-    ends + emitted.sum::<f64>() + steps.sum::<f64>()
-}
-
 struct CrfLoss {
     emissions: Tensor,
     transitions: Tensor,
@@ -82,8 +70,12 @@ struct CrfLoss {
     end: Tensor,
     tags: Ids,
     offsets: Offsets,
-    recursion: Recursion,
-    texts: Vec<Text>,
+    expectations: Expectations,
+}
+
+enum Expectations {
+    OnCpu(cpu::Expectations),
+    OnGpu(cuda::Expectations),
 }
 
 impl Operation for CrfLoss {
@@ -96,85 +88,24 @@ impl Operation for CrfLoss {
     }
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        let factor = gradient.item()? / self.offsets.rows().max(1) as f32;
-        let tags = self.start.len();
-        let emissions = self.emission_gradient(factor);
-        let transitions = self.transition_gradient(factor);
-        let mut start = vec![0.0; tags];
-        let mut end = vec![0.0; tags];
-        for rows in self.offsets.iter().filter(|rows| !rows.is_empty()) {
-            let row = |token: usize| &emissions[token * tags..(token + 1) * tags];
-            start.iter_mut().zip(row(rows.start)).for_each(|(sum, value)| *sum += value);
-            end.iter_mut().zip(row(rows.end - 1)).for_each(|(sum, value)| *sum += value);
-        }
-        [
-            (emissions, &self.emissions),
-            (transitions, &self.transitions),
-            (start, &self.start),
-            (end, &self.end),
-        ]
-        .into_iter()
-        .map(|(values, input)| Ok(Some(Tensor::new(values, input.shape())?.into())))
-        .collect()
-    }
-}
-
-impl CrfLoss {
-    /// P(y_t = j) − [y_t = j], `[tokens, tags]`, times `factor`.
-    fn emission_gradient(&self, factor: f32) -> Vec<f32> {
-        let mut gradient = concatenated(&self.texts, |text| &text.marginals);
-        for (row, &tag) in gradient.chunks_exact_mut(self.start.len()).zip(self.tags.as_slice()) {
-            row[tag as usize] -= 1.0;
-        }
-        scale(&mut gradient, factor);
-        gradient
-    }
-
-    /// Σ_t P(y_{t−1} = i, y_t = j) − [y_{t−1} = i, y_t = j], `[tags, tags]`, times `factor`: F ⊙ αᵀ r over all tokens.
-    fn transition_gradient(&self, factor: f32) -> Vec<f32> {
-        let (tags, stride) = (self.start.len(), self.recursion.stride);
-        let shares = Values::new(concatenated(&self.texts, |text| &text.shares));
-        let ratios = Values::new(concatenated(&self.texts, |text| &text.ratios));
-        let mut gradient = memory::overwritable(tags * tags);
-        let left = Matrix::new(&shares, stride).transposed();
-        product(&mut gradient, left, Matrix::new(&ratios, stride), self.offsets.rows(), tags);
-        for (row, factors) in gradient.chunks_exact_mut(tags).zip(self.recursion.factors.chunks_exact(stride))
-        {
-            row.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
-        }
-        for pairs in self.texts.iter().map(|text| &text.pairs) {
-            gradient.iter_mut().zip(pairs).for_each(|(value, probability)| *value += probability);
-        }
-        for rows in self.offsets.iter() {
-            for pair in self.tags.as_slice()[rows].windows(2) {
-                gradient[pair[0] as usize * tags + pair[1] as usize] -= 1.0;
+        let gradients = match &self.expectations {
+            Expectations::OnCpu(expectations) => {
+                let factor = gradient.item()? / self.offsets.rows().max(1) as f32;
+                expectations.gradients(&self.tags, &self.offsets, factor)?
             }
-        }
-        scale(&mut gradient, factor);
-        gradient
+            Expectations::OnGpu(expectations) => {
+                expectations.gradients(&self.tags, &self.offsets, gradient)?
+            }
+        };
+        Ok(gradients.into_iter().map(|gradient| Some(gradient.into())).collect())
     }
-}
-
-fn concatenated(texts: &[Text], part: impl Fn(&Text) -> &Vec<f32>) -> Vec<f32> {
-    let mut all = memory::overwritable(texts.iter().map(|text| part(text).len()).sum());
-    let mut rest = all.as_mut_slice();
-    for part in texts.iter().map(part) {
-        if let Some(place) = rest.split_off_mut(..part.len()) {
-            place.copy_from_slice(part);
-        }
-    }
-    all
-}
-
-fn scale(values: &mut [f32], factor: f32) {
-    values.iter_mut().for_each(|value| *value *= factor);
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::reference::{Problem, problems};
-    use super::*;
-    use crate::testing::{assert_close, assert_same_on_threads, check_gradients, sample};
+    use super::super::reference::{Expectations, Problem, problems};
+    use super::{CrfWeights, Forbidden, Offsets, Result, Tensor, crf_loss};
+    use crate::testing::{assert_close, assert_same_on_threads, check_gradients, on_each_device, sample};
     use proptest::prelude::*;
 
     proptest! {
@@ -184,24 +115,31 @@ mod tests {
             problem in problems(-30.0f32..30.0), choice: usize,
         ) {
             let (Some(expected), Some(gold)) = (problem.expectations(), problem.a_sequence(choice)) else { return Ok(()) };
-            let leaves = problem.leaves();
-            let weights = CrfWeights { transitions: &leaves[1], start: &leaves[2], end: &leaves[3], ..problem.weights() };
-            let loss = crf_loss(&leaves[0], &weights, &gold.clone().into(), &problem.offsets()).unwrap();
-            let tokens = problem.tokens().max(1) as f32;
-            let mean = (expected.log_partition - problem.score(&gold)) as f32 / tokens;
-            assert_close(&[loss.item().unwrap()], &[mean], 1e-5);
-            let gradients = loss.backward().unwrap();
-            let counts = problem.counts(&gold);
-            let parts = [
-                (expected.emissions, counts.emissions),
-                (expected.transitions, counts.transitions),
-                (expected.start, counts.start),
-                (expected.end, counts.end),
-            ];
-            for (leaf, (probabilities, counts)) in leaves.iter().zip(parts) {
-                let gradient: Vec<f32> = probabilities.iter().zip(counts).map(|(p, c)| (p - c) / tokens).collect();
-                assert_close(gradients.get(leaf).unwrap().values(), &gradient, 1e-5);
-            }
+            on_each_device(|device| check(&problem.on(device), &expected, &gold));
+        }
+    }
+
+    #[track_caller]
+    fn check(problem: &Problem, expected: &Expectations, gold: &[u32]) {
+        let leaves = problem.leaves();
+        let weights =
+            CrfWeights { transitions: &leaves[1], start: &leaves[2], end: &leaves[3], ..problem.weights() };
+        let loss = crf_loss(&leaves[0], &weights, &gold.into(), &problem.offsets()).unwrap();
+        let tokens = problem.tokens().max(1) as f32;
+        let mean = (expected.log_partition - problem.score(gold)) as f32 / tokens;
+        assert_close(loss.data(), &[mean], 1e-5);
+        let gradients = loss.backward().unwrap();
+        let counts = problem.counts(gold);
+        let parts = [
+            (&expected.emissions, &counts.emissions),
+            (&expected.transitions, &counts.transitions),
+            (&expected.start, &counts.start),
+            (&expected.end, &counts.end),
+        ];
+        for (leaf, (probabilities, counts)) in leaves.iter().zip(parts) {
+            let differences = probabilities.iter().zip(counts).map(|(p, c)| (p - c) / tokens);
+            let gradient: Vec<f32> = differences.collect();
+            assert_close(gradients.get(leaf).unwrap().values(), &gradient, 1e-5);
         }
     }
 
@@ -274,15 +212,14 @@ mod tests {
             (0..41).flat_map(|token| if token < 20 { [30.0, -30.0] } else { [-29.0, 30.0] }).collect();
         let problem =
             Problem::with_zero_weights(emissions, &[41], Forbidden::new(2).forbid(0, 1).forbid(1, 0));
-        let leaves = problem.leaves();
-        let value = loss(&leaves, &problem.forbidden, &[0; 41], &[41]).unwrap();
-        assert_close(value.data(), &[39.0 / 41.0], 1e-6);
-        let gradients = value.backward().unwrap();
-        assert_close(
-            gradients.get(&leaves[1]).unwrap().values(),
-            &[-40.0 / 41.0, 0.0, 0.0, 40.0 / 41.0],
-            1e-6,
-        );
+        on_each_device(|device| {
+            let leaves = problem.on(device).leaves();
+            let value = loss(&leaves, &problem.forbidden, &[0; 41], &[41]).unwrap();
+            assert_close(value.data(), &[39.0 / 41.0], 1e-6);
+            let gradients = value.backward().unwrap();
+            let expected = [-40.0 / 41.0, 0.0, 0.0, 40.0 / 41.0];
+            assert_close(gradients.get(&leaves[1]).unwrap().values(), &expected, 1e-6);
+        });
     }
 
     #[test]

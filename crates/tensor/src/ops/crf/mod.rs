@@ -13,6 +13,8 @@
 //! Lafferty, McCallum, Pereira, *Conditional Random Fields*, ICML 2001; with an encoder below: Lample et al., *Neural
 //! Architectures for Named Entity Recognition*, NAACL 2016.
 
+mod cpu;
+mod cuda;
 mod exact;
 mod forbidden;
 mod loss;
@@ -28,6 +30,7 @@ pub use viterbi::viterbi;
 use rayon::prelude::*;
 
 use self::recursion::Recursion;
+use crate::cuda::Gpu;
 use crate::{Error, Offsets, Result, Tensor};
 
 /// The trained weights of a chain, and what it must never do.
@@ -50,7 +53,15 @@ pub struct CrfWeights<'a> {
 /// The shapes do not fit together, every tag sequence of a text is forbidden, or its emissions are not finite.
 pub fn crf_marginals(emissions: &Tensor, weights: &CrfWeights<'_>, offsets: &Offsets) -> Result<Tensor> {
     const NAME: &str = "crf_marginals";
-    let recursion = Recursion::new(Chain::new(emissions, weights, offsets, NAME)?);
+    check(emissions, weights, offsets, NAME)?;
+    if let Some(gpu) = gpu_of(emissions, weights)? {
+        let expectations = cuda::Expectations::new(gpu, emissions, weights, None, offsets)?;
+        return match expectations.text_without_sequence(offsets)? {
+            None => Ok(expectations.into_marginals()),
+            Some(text) => Err(no_sequence(NAME, text, of_text(emissions, offsets, text))),
+        };
+    }
+    let recursion = Recursion::new(Chain::new(weights));
     let texts = map_texts(emissions, offsets, |text, emissions| {
         let sums = recursion.text(emissions);
         if sums.log_partition.is_finite() {
@@ -60,6 +71,11 @@ pub fn crf_marginals(emissions: &Tensor, weights: &CrfWeights<'_>, offsets: &Off
         }
     });
     Tensor::new(texts.into_iter().collect::<Result<Vec<_>>>()?.concat(), emissions.shape())
+}
+
+/// The GPU on which one of the inputs lies.
+fn gpu_of(emissions: &Tensor, weights: &CrfWeights<'_>) -> Result<Option<&'static Gpu>> {
+    Gpu::of([emissions, weights.transitions, weights.start, weights.end])
 }
 
 /// Steps of chains that are worth a second thread.
@@ -72,15 +88,18 @@ fn map_texts<T: Send>(
     work: impl Fn(usize, &[f32]) -> T + Sync,
 ) -> Vec<T> {
     let (tokens, tags) = emissions.rows_columns();
-    let of_text = |text| {
-        let rows = offsets.range(text);
-        work(text, &emissions.data()[rows.start * tags..rows.end * tags])
-    };
+    let of_text = |text| work(text, of_text(emissions, offsets, text));
     if tokens * tags * tags < STEPS_IN_PARALLEL {
         (0..offsets.segments()).map(of_text).collect()
     } else {
         (0..offsets.segments()).into_par_iter().map(of_text).collect()
     }
+}
+
+/// The emissions of one text.
+fn of_text<'a>(emissions: &'a Tensor, offsets: &Offsets, text: usize) -> &'a [f32] {
+    let (tags, rows) = (emissions.rows_columns().1, offsets.range(text));
+    &emissions.data()[rows.start * tags..rows.end * tags]
 }
 
 /// The scores as the recursions read them: −∞ where a step is forbidden.
@@ -93,29 +112,27 @@ struct Chain {
 }
 
 impl Chain {
-    fn new(
-        emissions: &Tensor,
-        weights: &CrfWeights<'_>,
-        offsets: &Offsets,
-        operation: &'static str,
-    ) -> Result<Self> {
-        check(emissions, weights, operation)?;
-        offsets.check_rows(emissions.rows_columns().0, operation)?;
+    fn new(weights: &CrfWeights<'_>) -> Self {
         let CrfWeights { transitions, start, end, forbidden } = weights;
         let unless = |forbidden: &[bool], weights: &Tensor| {
             let weights = weights.data().iter().zip(forbidden);
             weights.map(|(&weight, &never)| if never { f32::NEG_INFINITY } else { weight }).collect()
         };
-        Ok(Self {
+        Self {
             tags: forbidden.tags(),
             transitions: unless(forbidden.transitions(), transitions),
             start: unless(forbidden.starts(), start),
             end: end.data().to_vec(),
-        })
+        }
     }
 }
 
-fn check(emissions: &Tensor, weights: &CrfWeights<'_>, operation: &'static str) -> Result<()> {
+fn check(
+    emissions: &Tensor,
+    weights: &CrfWeights<'_>,
+    offsets: &Offsets,
+    operation: &'static str,
+) -> Result<()> {
     let tags = weights.forbidden.tags();
     let fault = |what: &str, expected: String, tensor: &Tensor| {
         let message =
@@ -136,7 +153,7 @@ fn check(emissions: &Tensor, weights: &CrfWeights<'_>, operation: &'static str) 
             return fault(what, format!("[{tags}]"), tensor);
         }
     }
-    Ok(())
+    offsets.check_rows(emissions.rows_columns().0, operation)
 }
 
 /// Why a text has no best tag sequence and no probabilities.
@@ -153,21 +170,25 @@ fn no_sequence(operation: &'static str, text: usize, emissions: &[f32]) -> Error
 mod tests {
     use super::reference::{Problem, problems};
     use super::*;
-    use crate::testing::{assert_close, assert_same_on_threads, sample};
+    use crate::testing::{assert_close, assert_same_on_threads, on_each_device, sample};
     use proptest::prelude::*;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(96))]
         #[test]
         fn marginals_agree_with_all_sequences(problem in problems(-30.0f32..30.0)) {
-            let found = crf_marginals(&problem.emissions(), &problem.weights(), &problem.offsets());
-            let Some(expected) = problem.expectations() else {
-                let error = found.unwrap_err().to_string();
-                prop_assert!(error.contains("every tag sequence"), "{}", error);
-                return Ok(());
-            };
-            // Six tokens in f32, where sums of exponentials up to e^±30 apart are taken.
-            assert_close(found.unwrap().data(), &expected.emissions, 1e-5);
+            let expected = problem.expectations();
+            on_each_device(|device| {
+                let problem = problem.on(device);
+                let found = crf_marginals(&problem.emissions(), &problem.weights(), &problem.offsets());
+                let Some(expected) = &expected else {
+                    let error = found.unwrap_err().to_string();
+                    assert!(error.contains("every tag sequence"), "{error}");
+                    return;
+                };
+                // Six tokens in f32, where sums of exponentials up to e^±30 apart are taken.
+                assert_close(found.unwrap().data(), &expected.emissions, 1e-5);
+            });
         }
     }
 
@@ -182,11 +203,14 @@ mod tests {
             let problem = Problem::with_zero_weights(emissions, &[41], forbidden);
             // score of the first: 20 s + 21 (1 − s), of the second: −20 s + 21 s.
             let first = 1.0 / (1.0 + (2.0 * s - 21.0).exp());
-            let marginals =
-                crf_marginals(&problem.emissions(), &problem.weights(), &problem.offsets()).unwrap();
-            for row in marginals.data().chunks(2) {
-                assert_close(row, &[first, 1.0 - first], 1e-6);
-            }
+            on_each_device(|device| {
+                let problem = problem.on(device);
+                let marginals =
+                    crf_marginals(&problem.emissions(), &problem.weights(), &problem.offsets()).unwrap();
+                for row in marginals.data().chunks(2) {
+                    assert_close(row, &[first, 1.0 - first], 1e-6);
+                }
+            });
         }
     }
 
@@ -195,10 +219,14 @@ mod tests {
         let mut problem =
             Problem::with_zero_weights(sample(&[2000, 7], 1).data().to_vec(), &[2000], Forbidden::new(7));
         problem.transitions = sample(&[7, 7], 2);
-        let marginals = crf_marginals(&problem.emissions(), &problem.weights(), &problem.offsets()).unwrap();
-        for row in marginals.data().chunks(7) {
-            assert_close(&[row.iter().sum()], &[1.0], 2e-5);
-        }
+        on_each_device(|device| {
+            let problem = problem.on(device);
+            let marginals =
+                crf_marginals(&problem.emissions(), &problem.weights(), &problem.offsets()).unwrap();
+            for row in marginals.data().chunks(7) {
+                assert_close(&[row.iter().sum()], &[1.0], 2e-5);
+            }
+        });
     }
 
     #[test]

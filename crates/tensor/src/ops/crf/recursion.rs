@@ -74,6 +74,10 @@ impl Recursion {
         Self { chain, stride, factors, transposed, start, end, log_of_step, log_of_ends }
     }
 
+    pub(super) fn tags(&self) -> usize {
+        self.chain.tags
+    }
+
     /// What is expected of the text with these emissions `[tokens, tags]`.
     pub(super) fn text(&self, emissions: &[f32]) -> Text {
         let tags = self.chain.tags;
@@ -205,9 +209,9 @@ fn product(weights: &[f32], matrix: &[f32], result: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Tensor;
     use crate::ops::{CrfWeights, Forbidden};
     use crate::testing::{assert_close, sample};
-    use crate::{Offsets, Tensor};
 
     /// A text done in both ways; its transitions' probabilities as Σ_t of the pairs.
     #[test]
@@ -220,8 +224,7 @@ mod tests {
         let forbidden = Forbidden::new(tags).forbid(3, 5).forbid_start(4);
         let weights =
             CrfWeights { transitions: &transitions, start: &start, end: &end, forbidden: &forbidden };
-        let offsets = Offsets::from_lengths([tokens]);
-        let recursion = Recursion::new(Chain::new(&emissions, &weights, &offsets, "crf").unwrap());
+        let recursion = Recursion::new(Chain::new(&weights));
 
         let found = recursion.text(emissions.data());
         assert!(found.pairs.is_empty(), "the text needed logarithms");

@@ -4,11 +4,12 @@ use proptest::prelude::*;
 
 use super::exact::log_sum_exp;
 use super::{CrfWeights, Forbidden};
-use crate::{Offsets, Tensor};
+use crate::{Device, Offsets, Tensor};
 
 /// The inputs of a chain over some texts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Problem {
+    pub(super) device: Device,
     pub(super) tags: usize,
     pub(super) lengths: Vec<usize>,
     pub(super) emissions: Vec<f32>,
@@ -50,6 +51,7 @@ pub(super) fn problems(weight: impl Strategy<Value = f32> + Clone) -> impl Strat
                 forbidden = forbidden.forbid_start(tag);
             }
             Problem {
+                device: Device::Cpu,
                 tags,
                 lengths: lengths.clone(),
                 emissions,
@@ -67,6 +69,7 @@ impl Problem {
         let tags = forbidden.tags();
         let [start, end] = [Tensor::zeros(&[tags]), Tensor::zeros(&[tags])];
         Self {
+            device: Device::Cpu,
             tags,
             lengths: lengths.to_vec(),
             emissions,
@@ -77,8 +80,16 @@ impl Problem {
         }
     }
 
+    /// The same with its tensors on a device.
+    pub(super) fn on(&self, device: Device) -> Self {
+        let [transitions, start, end] =
+            [&self.transitions, &self.start, &self.end].map(|weights| weights.to(device).unwrap());
+        Self { device, transitions, start, end, ..self.clone() }
+    }
+
     pub(super) fn emissions(&self) -> Tensor {
-        Tensor::new(self.emissions.clone(), &[self.tokens(), self.tags]).unwrap()
+        let emissions = Tensor::new(self.emissions.clone(), &[self.tokens(), self.tags]).unwrap();
+        emissions.to(self.device).unwrap()
     }
 
     pub(super) fn weights(&self) -> CrfWeights<'_> {

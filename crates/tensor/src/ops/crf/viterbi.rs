@@ -1,4 +1,4 @@
-use super::{Chain, CrfWeights, map_texts, no_sequence};
+use super::{Chain, CrfWeights, check, cuda, gpu_of, map_texts, no_sequence, of_text};
 use crate::lanes::vectorized;
 use crate::{Offsets, Result, Tensor};
 
@@ -15,7 +15,12 @@ use crate::{Offsets, Result, Tensor};
 /// The shapes do not fit together, every tag sequence of a text is forbidden, or an emission is NaN or +∞.
 pub fn viterbi(emissions: &Tensor, weights: &CrfWeights<'_>, offsets: &Offsets) -> Result<Vec<u32>> {
     const NAME: &str = "viterbi";
-    let chain = Chain::new(emissions, weights, offsets, NAME)?;
+    check(emissions, weights, offsets, NAME)?;
+    if let Some(gpu) = gpu_of(emissions, weights)? {
+        let sequences = cuda::best_sequences(gpu, emissions, weights, offsets)?;
+        return sequences.map_err(|text| no_sequence(NAME, text, of_text(emissions, offsets, text)));
+    }
+    let chain = Chain::new(weights);
     let texts = map_texts(emissions, offsets, |text, emissions| {
         best_sequence(&chain, emissions).ok_or_else(|| no_sequence(NAME, text, emissions))
     });
@@ -82,6 +87,7 @@ mod tests {
     use super::super::reference::{Problem, problems};
     use super::*;
     use crate::ops::{Forbidden, crf_marginals};
+    use crate::testing::on_each_device;
     use proptest::prelude::*;
 
     proptest! {
@@ -89,11 +95,15 @@ mod tests {
         /// Small integers: many sequences tie, and f64 adds them exactly.
         #[test]
         fn the_best_of_all_sequences_is_found(problem in problems((-2i8..3).prop_map(f32::from))) {
-            let found = viterbi(&problem.emissions(), &problem.weights(), &problem.offsets());
-            match problem.best_sequences() {
-                Some(expected) => prop_assert_eq!(found.unwrap(), expected),
-                None => prop_assert!(found.unwrap_err().to_string().contains("every tag sequence")),
-            }
+            let expected = problem.best_sequences();
+            on_each_device(|device| {
+                let problem = problem.on(device);
+                let found = viterbi(&problem.emissions(), &problem.weights(), &problem.offsets());
+                match &expected {
+                    Some(expected) => assert_eq!(&found.unwrap(), expected),
+                    None => assert!(found.unwrap_err().to_string().contains("every tag sequence")),
+                }
+            });
         }
     }
 
@@ -114,18 +124,23 @@ mod tests {
     fn a_text_without_any_sequence_is_named() {
         let forbidden = Forbidden::new(2).forbid(0, 0).forbid(0, 1).forbid(1, 0).forbid(1, 1);
         let problem = Problem::with_zero_weights(vec![0.0; 6], &[1, 0, 2], forbidden);
-        let error =
-            viterbi(&problem.emissions(), &problem.weights(), &problem.offsets()).unwrap_err().to_string();
-        assert_eq!(error, "viterbi: text 2: every tag sequence is forbidden");
+        on_each_device(|device| {
+            let problem = problem.on(device);
+            let found = viterbi(&problem.emissions(), &problem.weights(), &problem.offsets());
+            assert_eq!(found.unwrap_err().to_string(), "viterbi: text 2: every tag sequence is forbidden");
+        });
     }
 
     #[test]
     fn emissions_that_are_not_finite_are_named() {
         let problem = Problem::with_zero_weights(vec![f32::NAN; 4], &[2], Forbidden::new(2));
-        let error =
-            viterbi(&problem.emissions(), &problem.weights(), &problem.offsets()).unwrap_err().to_string();
-        assert_eq!(error, "viterbi: text 0: there are emissions that are not finite");
-        let marginals = crf_marginals(&problem.emissions(), &problem.weights(), &problem.offsets());
-        assert!(marginals.unwrap_err().to_string().contains("not finite"));
+        on_each_device(|device| {
+            let problem = problem.on(device);
+            let found = viterbi(&problem.emissions(), &problem.weights(), &problem.offsets());
+            let expected = "viterbi: text 0: there are emissions that are not finite";
+            assert_eq!(found.unwrap_err().to_string(), expected);
+            let marginals = crf_marginals(&problem.emissions(), &problem.weights(), &problem.offsets());
+            assert!(marginals.unwrap_err().to_string().contains("not finite"));
+        });
     }
 }
