@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::driver::{self, Driver, Fault};
@@ -14,6 +15,7 @@ pub(crate) struct Gpu {
     pub(super) cache: Mutex<Cache>,
     /// The first failure of something that had no way to say so.
     failure: OnceLock<String>,
+    downloads: AtomicU64,
 }
 
 impl Gpu {
@@ -25,8 +27,13 @@ impl Gpu {
             return Ok(gpu);
         }
         let driver = driver::open(device).map_err(|message| Error::Device { device, message })?;
-        let gpu: &'static Gpu =
-            Box::leak(Box::new(Self { device, driver, cache: Mutex::default(), failure: OnceLock::new() }));
+        let gpu: &'static Gpu = Box::leak(Box::new(Self {
+            device,
+            driver,
+            cache: Mutex::default(),
+            failure: OnceLock::new(),
+            downloads: AtomicU64::new(0),
+        }));
         opened.insert(device, gpu);
         Ok(gpu)
     }
@@ -71,6 +78,7 @@ impl Gpu {
 
     /// So many f32 of the GPU's memory from `first` on, once all that was launched before is done.
     pub(crate) fn download(&self, memory: &Memory, first: usize, values: &mut [f32]) -> Result<()> {
+        self.downloads.fetch_add(1, Ordering::Relaxed);
         let bytes = bytemuck::cast_slice_mut(values);
         assert!(4 * first + bytes.len() <= memory.bytes(), "a download beyond the memory");
         if bytes.is_empty() {
@@ -78,6 +86,11 @@ impl Gpu {
         }
         // SAFETY: the memory covers them.
         self.checked(unsafe { self.driver.download(memory.address() + 4 * first as u64, bytes) })
+    }
+
+    /// How often values were fetched from it.
+    pub(crate) fn downloads(&self) -> u64 {
+        self.downloads.load(Ordering::Relaxed)
     }
 
     /// Copies so many f32 from one place of the GPU's memory to another.

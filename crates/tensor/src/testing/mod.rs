@@ -12,7 +12,8 @@ pub use gradient::{check_devices, check_gradients, check_gradients_within};
 
 use ndarray_rand::rand::RngCore;
 
-use crate::{Device, Philox, RandomKey, Tensor};
+use crate::cuda::Gpu;
+use crate::{Device, Philox, RandomKey, Result, Tensor};
 
 /// Values in [−1, 1) of the given shape, the same for the same stream.
 pub fn sample(shape: &[usize], stream: u64) -> Tensor {
@@ -31,6 +32,17 @@ pub fn sample(shape: &[usize], stream: u64) -> Tensor {
 pub fn accelerators() -> impl Iterator<Item = Device> {
     let is_there = |device: &Device| device.open().is_ok();
     [Device::Emulated, Device::Cuda(0)].into_iter().filter(is_there)
+}
+
+/// How often values were fetched from a device until now; a step of training must not do it.
+///
+/// # Errors
+/// The device cannot be used.
+pub fn downloads(device: Device) -> Result<u64> {
+    match device {
+        Device::Cpu => Ok(0),
+        Device::Cuda(_) | Device::Emulated => Ok(Gpu::open(device)?.downloads()),
+    }
 }
 
 /// Runs one test body on every device that this machine has.

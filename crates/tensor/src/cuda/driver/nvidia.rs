@@ -68,7 +68,7 @@ impl Nvidia {
             ));
         }
         let stream = context.new_stream().map_err(|error| said(&error))?;
-        let products = Products::new(&stream)?;
+        let products = Products::new()?;
         let staging = Mutex::new(Staging::new().map_err(|error| said(&error))?);
         Ok(Self { context, stream, kernels: Mutex::default(), products, staging })
     }

@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex};
 use cudarc::cublaslt::result::{self, CublasError};
 use cudarc::cublaslt::sys::{
     self, cublasComputeType_t, cublasLtEpilogue_t, cublasLtHandle_t, cublasLtMatmulDesc_t,
-    cublasLtMatmulDescAttributes_t, cublasLtMatmulHeuristicResult_t, cublasLtMatmulPreferenceAttributes_t,
-    cublasLtMatrixLayout_t, cudaDataType_t,
+    cublasLtMatmulDescAttributes_t, cublasLtMatmulHeuristicResult_t, cublasLtMatmulPreference_t,
+    cublasLtMatmulPreferenceAttributes_t, cublasLtMatrixLayout_t, cudaDataType_t,
 };
-use cudarc::driver::{CudaSlice, CudaStream, DevicePtr};
+use cudarc::driver::{CudaStream, result as driver};
 
 use crate::cuda::gpu::locked;
 use crate::cuda::{Numbers, Product};
@@ -30,6 +30,13 @@ struct Shape {
     is_transposed: [bool; 2],
     has_bias: bool,
     numbers: Numbers,
+    /// Bytes of which the addresses of left, right and result are multiples.
+    alignments: [u32; 3],
+}
+
+/// The largest power of two that divides an address, 256 at most: what algorithms make use of.
+fn alignment(address: u64) -> u32 {
+    1 << address.trailing_zeros().min(8)
 }
 
 /// A product as cuBLASLt wants it described.
@@ -46,7 +53,8 @@ unsafe impl Send for Plan {}
 
 pub(super) struct Products {
     handle: cublasLtHandle_t,
-    workspace: CudaSlice<u8>,
+    /// An address on the GPU.
+    workspace: u64,
     plans: Mutex<HashMap<Shape, Plan>>,
 }
 
@@ -60,7 +68,8 @@ fn said(error: CublasError) -> String {
 }
 
 impl Products {
-    pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Self, String> {
+    /// The context must be bound to this thread.
+    pub(super) fn new() -> Result<Self, String> {
         // SAFETY: it only looks for the library.
         if !unsafe { sys::is_culib_present() } {
             return Err(
@@ -70,9 +79,9 @@ impl Products {
             );
         }
         let handle = result::create_handle().map_err(said)?;
-        // SAFETY: nobody reads it before it is written.
+        // SAFETY: the context is bound. It is kept until the program ends.
         let workspace =
-            unsafe { stream.alloc::<u8>(WORKSPACE_BYTES) }.map_err(|error| super::nvidia::said(&error))?;
+            unsafe { driver::malloc_sync(WORKSPACE_BYTES) }.map_err(|error| super::nvidia::said(&error))?;
         Ok(Self { handle, workspace, plans: Mutex::default() })
     }
 
@@ -88,6 +97,7 @@ impl Products {
             is_transposed: [left.is_transposed, right.is_transposed],
             has_bias: bias.is_some(),
             numbers,
+            alignments: [left.address, right.address, to].map(|address| alignment(address.bits())),
         };
         let mut plans = locked(&self.plans);
         let plan = match plans.entry(shape) {
@@ -97,7 +107,6 @@ impl Products {
             }
         };
         let (one, zero) = (1.0f32, 0.0f32);
-        let (workspace, _used) = self.workspace.device_ptr(stream);
         // SAFETY: the plan is of these shapes, which the addresses cover.
         unsafe {
             if let Some(bias) = bias {
@@ -117,7 +126,7 @@ impl Products {
                 to.bits() as *mut c_void,
                 plan.result,
                 &raw const plan.chosen.algo,
-                workspace as *mut c_void,
+                self.workspace as *mut c_void,
                 WORKSPACE_BYTES,
                 stream.cu_stream().cast(),
             )
@@ -128,7 +137,8 @@ impl Products {
 
 impl Plan {
     fn new(shape: Shape, handle: cublasLtHandle_t, bias: u64) -> Result<Self, CublasError> {
-        let Shape { sizes: [rows, inner, columns], is_transposed: [left, right], has_bias, numbers } = shape;
+        let Shape { sizes: [rows, inner, columns], is_transposed: [left, right], has_bias, numbers, .. } =
+            shape;
         let kind = match numbers {
             Numbers::F32 | Numbers::Tf32 => cudaDataType_t::CUDA_R_32F,
             Numbers::Bf16 => cudaDataType_t::CUDA_R_16BF,
@@ -166,28 +176,23 @@ impl Plan {
             }
         }
         let preference = result::create_matmul_pref()?;
-        let workspace = cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
-        // SAFETY: the workspace's size is a usize; all handles were just made.
-        unsafe {
-            let bytes = WORKSPACE_BYTES;
-            result::set_matmul_pref_attribute(
-                preference,
-                workspace,
-                (&raw const bytes).cast(),
-                size_of::<usize>(),
-            )?;
-            let chosen = result::get_matmul_algo_heuristic(
-                handle,
-                plan.description,
-                plan.right,
-                plan.left,
-                plan.result,
-                plan.result,
-                preference,
-            );
-            result::destroy_matmul_pref(preference)?;
-            plan.chosen = chosen?;
-        }
+        // SAFETY: all handles were just made.
+        let chosen = unsafe {
+            set_preferences(preference, shape.alignments).and_then(|()| {
+                result::get_matmul_algo_heuristic(
+                    handle,
+                    plan.description,
+                    plan.right,
+                    plan.left,
+                    plan.result,
+                    plan.result,
+                    preference,
+                )
+            })
+        };
+        // SAFETY: nobody uses it any more.
+        unsafe { result::destroy_matmul_pref(preference) }?;
+        plan.chosen = chosen?;
         Ok(plan)
     }
 
@@ -205,6 +210,33 @@ impl Plan {
         // SAFETY: an address is what this attribute holds.
         unsafe { self.set(cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &address) }
     }
+}
+
+/// What an algorithm may count on.
+///
+/// # Safety
+/// The preference is one.
+unsafe fn set_preferences(
+    preference: cublasLtMatmulPreference_t,
+    [left, right, to]: [u32; 3],
+) -> Result<(), CublasError> {
+    use cublasLtMatmulPreferenceAttributes_t as Attribute;
+    let bytes = WORKSPACE_BYTES;
+    let set = |attribute, value: *const c_void, size| {
+        // SAFETY: each attribute below gets a value of its type.
+        unsafe { result::set_matmul_pref_attribute(preference, attribute, value, size) }
+    };
+    let workspace = Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
+    set(workspace, (&raw const bytes).cast(), size_of::<usize>())?;
+    for (attribute, alignment) in [
+        (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, right),
+        (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, left),
+        (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, to),
+        (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, to),
+    ] {
+        set(attribute, (&raw const alignment).cast(), size_of::<u32>())?;
+    }
+    Ok(())
 }
 
 impl Drop for Plan {
