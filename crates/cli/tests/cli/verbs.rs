@@ -107,11 +107,12 @@ fn train_reports_on_both_outputs() {
     assert!(stdout.starts_with("intent\n") && stdout.contains("\nentities\n"), "{stdout}");
     assert!(stdout.contains("accuracy") && stdout.ends_with("model: deep/model\n"), "{stdout}");
     let lines: Vec<_> = stderr.lines().collect();
-    assert_eq!(lines.len(), 3, "{stderr}");
-    assert!(lines[0].starts_with("training all ") && lines[0].ends_with(" parameters"), "{stderr}");
-    assert!(lines[1].starts_with("epoch 1/2  ") && lines[1].ends_with(" *"), "{stderr}");
+    assert_eq!(lines.len(), 4, "{stderr}");
+    assert!(lines[0].starts_with("device: "), "{stderr}");
+    assert!(lines[1].starts_with("training all ") && lines[1].ends_with(" parameters"), "{stderr}");
+    assert!(lines[2].starts_with("epoch 1/2  ") && lines[2].ends_with(" *"), "{stderr}");
     for part in ["loss intent ", " entities ", "dev intent accuracy ", "entities entity F1 ", "mean "] {
-        assert!(lines[2].contains(part), "{part}: {stderr}");
+        assert!(lines[3].contains(part), "{part}: {stderr}");
     }
 }
 
