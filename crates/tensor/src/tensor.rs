@@ -1,12 +1,14 @@
 //! The tensor: contiguous, row-major `f32` values that remember how they were made.
 
+mod on_gpu;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 
 use crate::autograd::Operation;
-use crate::cuda::{Argument, Gpu, Memory, Operand};
+use crate::cuda::{Gpu, Memory};
 use crate::matrix::{Bf16Right, Int8Matrix, Int8Right, LONGEST_SUM};
 use crate::storage::Storage;
 use crate::{Device, Error, Precision, Result, memory};
@@ -125,13 +127,6 @@ impl Tensor {
         Self::alone(storage, shape.to_vec(), Record::Constant)
     }
 
-    /// A constant whose values lie on a GPU.
-    pub(crate) fn on_gpu(memory: Memory, shape: &[usize]) -> Self {
-        let device = memory.gpu().device();
-        let storage = Storage::on_gpu(memory, shape.iter().product());
-        Self::alone_on(device, storage, shape.to_vec(), Record::Constant)
-    }
-
     fn alone(storage: Storage, shape: Vec<usize>, record: Record) -> Self {
         Self::alone_on(Device::Cpu, storage, shape, record)
     }
@@ -170,46 +165,6 @@ impl Tensor {
         let (id, shape, storage) = (next_id(), self.0.shape.clone(), self.0.storage.clone());
         let Inner { start, precision, .. } = *self.0;
         Ok(Self(Arc::new(Inner { id, device, shape, storage, start, precision, record })))
-    }
-
-    /// Where the values lie on a GPU, copied there where they lie elsewhere.
-    pub(crate) fn address_on(&self, gpu: &'static Gpu) -> Result<Argument> {
-        Ok(Argument::from(self.0.storage.memory_on(gpu)?).plus(self.0.start))
-    }
-
-    /// The values of a matrix as bf16 on a GPU, rounded once by `round`; for products.
-    pub(crate) fn bf16_operand_on(
-        &self,
-        gpu: &'static Gpu,
-        round: impl FnOnce(&Memory, usize) -> Result<Memory>,
-    ) -> Result<Operand> {
-        let values = self.0.storage.len();
-        let rounded = self.0.storage.bf16_on(gpu, |memory| round(memory, values))?;
-        Ok(Operand::new(Argument::from(rounded).plus_bytes(2 * self.0.start)))
-    }
-
-    /// The values on a GPU for a kernel that writes them in place: these where nobody shares them, else a copy's.
-    pub(crate) fn address_mut_on(&mut self, gpu: &'static Gpu) -> Result<Argument> {
-        let is_own =
-            Arc::get_mut(&mut self.0).is_some_and(|inner| Arc::get_mut(&mut inner.storage).is_some());
-        if !is_own || self.0.storage.len() != self.len() {
-            let copy = gpu.allocate(self.len())?;
-            gpu.copy(self.address_on(gpu)?, &copy, 0, self.len())?;
-            let record = if self.is_leaf() { Record::Leaf } else { Record::Constant };
-            let (precision, shape) = (self.0.precision, self.0.shape.clone());
-            let storage = Storage::on_gpu(copy, self.len());
-            *self = Self::alone_on(gpu.device(), storage, shape, record);
-            if let Some(inner) = Arc::get_mut(&mut self.0) {
-                inner.precision = precision;
-            }
-        }
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            inner.device = gpu.device();
-            if let Some(storage) = Arc::get_mut(&mut inner.storage) {
-                return Ok(Argument::from(storage.memory_mut_on(gpu)?));
-            }
-        }
-        self.address_on(gpu)
     }
 
     /// The shape, outermost dimension first; empty for a scalar.
