@@ -43,6 +43,7 @@ pub fn evaluate(model: &Model, parameters: &Parameters, examples: &[&Example]) -
             }
         }
     }
+    parameters.synchronize()?;
     let mut evaluation = Evaluation::new();
     for (task, name) in model.config().task_names().enumerate().filter(|(task, _)| !gold[*task].is_empty()) {
         let predicted: Vec<&Target> = predicted[task].iter().collect();

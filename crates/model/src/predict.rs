@@ -100,7 +100,9 @@ impl Model {
                 attention: attention
                     .then(|| self.weights(text, read(text), &batch, forward.attention.as_ref(), tasks)),
             };
-            Ok(values.iter_mut().enumerate().map(answer).collect())
+            let answers = values.iter_mut().enumerate().map(answer).collect();
+            self.parameters().synchronize()?;
+            Ok(answers)
         })
     }
 

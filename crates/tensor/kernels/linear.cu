@@ -30,6 +30,14 @@ extern "C" __global__ void __launch_bounds__(256)
     }
 }
 
+// result [rows, columns] ← result + bias [columns], of `count` values in all.
+extern "C" __global__ void
+    add_bias(float *result, const float *bias, int columns, unsigned long long count) {
+    for (unsigned long long i = first_index(); i < count; i += stride()) {
+        result[i] += bias[i % columns];
+    }
+}
+
 // The nearest bf16 of each value, ties to even; NaN stays NaN.
 extern "C" __global__ void round_to_bf16(const float *x, unsigned short *rounded, unsigned long long count) {
     for (unsigned long long i = first_index(); i < count; i += stride()) {

@@ -19,10 +19,10 @@ impl Numbers {
 
     fn on(&self, gpu: &'static Gpu) -> Result<Argument> {
         if let Some(memory) = self.on_gpu.get() {
-            return Ok(memory.into());
+            return Ok(gpu.same(memory)?.into());
         }
         let memory = gpu.upload(&self.numbers)?;
-        Ok(self.on_gpu.get_or_init(|| memory).into())
+        Ok(gpu.same(self.on_gpu.get_or_init(|| memory))?.into())
     }
 }
 

@@ -161,7 +161,17 @@ impl Parameters {
         write_parameters(
             path,
             self.entries.iter().map(|parameter| (parameter.name.as_str(), &parameter.tensor)),
-        )
+        )?;
+        self.synchronize()
+    }
+
+    /// Waits until the device on which the values lie has done everything, and says if something failed on the way: values
+    /// that were read since may be wrong then.
+    ///
+    /// # Errors
+    /// Something failed.
+    pub fn synchronize(&self) -> Result<()> {
+        self.entries.first().map_or(Ok(()), |parameter| parameter.tensor.device().synchronize())
     }
 }
 

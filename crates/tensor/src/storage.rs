@@ -85,13 +85,16 @@ impl Storage {
     }
 
     /// The values on a GPU, copied there where they lie elsewhere.
+    ///
+    /// # Errors
+    /// There is a copy on another GPU, or this one failed.
     pub(crate) fn memory_on(&self, gpu: &'static Gpu) -> Result<&Memory> {
         match (&self.content, self.on_gpu.get()) {
             (Content::OnGpu(memory, ..), _) if memory.gpu().device() == gpu.device() => Ok(memory),
-            (_, Some(copy)) if copy.gpu().device() == gpu.device() => Ok(copy),
+            (_, Some(copy)) => gpu.same(copy),
             _ => {
                 let copy = gpu.upload(self.values())?;
-                Ok(self.on_gpu.get_or_init(|| copy))
+                gpu.same(self.on_gpu.get_or_init(|| copy))
             }
         }
     }
@@ -103,10 +106,10 @@ impl Storage {
         round: impl FnOnce(&Memory) -> Result<Memory>,
     ) -> Result<&Memory> {
         if let Some(rounded) = self.bf16_on_gpu.get() {
-            return Ok(rounded);
+            return gpu.same(rounded);
         }
         let rounded = round(self.memory_on(gpu)?)?;
-        Ok(self.bf16_on_gpu.get_or_init(|| rounded))
+        gpu.same(self.bf16_on_gpu.get_or_init(|| rounded))
     }
 
     /// The values on a GPU for a kernel that writes them; those in main memory are no longer kept. What was derived of them

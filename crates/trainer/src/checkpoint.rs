@@ -42,6 +42,7 @@ pub(crate) fn write(trainer: &Trainer, file: &Path) -> Result<()> {
     for (slot, kept) in trainer.prepared.optimizer.slots().iter().zip(&trainer.optimizer_state.slots) {
         tensors.extend(named(&format!("optimizer.{slot}"), kept));
     }
+    parameters.synchronize()?;
     let write = |path: &Path| Ok(write_tensors(path, tensors, &[(STATE, &state)])?);
     Ok(write_atomically(file, write)?)
 }

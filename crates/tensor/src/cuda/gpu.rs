@@ -48,6 +48,16 @@ impl Gpu {
         self.device
     }
 
+    /// The memory itself, where it is this GPU's.
+    pub(crate) fn same<'a>(&self, memory: &'a Memory) -> Result<&'a Memory> {
+        let device = memory.gpu().device();
+        if device == self.device {
+            return Ok(memory);
+        }
+        let message = format!("a tensor has a copy on {device} already, and can have one only");
+        Err(Error::Device { device: self.device, message })
+    }
+
     /// Memory for so many f32, holding anything.
     pub(crate) fn allocate(&'static self, values: usize) -> Result<Memory> {
         Memory::new(self, 4 * values)
@@ -163,6 +173,8 @@ impl Gpu {
         }
         let first = self.driver.allocate(bytes);
         let allocated = if matches!(first, Err(Fault::OutOfMemory)) {
+            // What lies ready may still be in use by what was launched.
+            self.synchronize()?;
             for (bytes, address) in locked(&self.cache).take_all() {
                 // SAFETY: nobody owns what lies ready.
                 unsafe { self.driver.free(address, bytes) };

@@ -1,6 +1,9 @@
 use super::{Argument, Gpu, Grid, Memory};
 use crate::{Precision, Result, Tensor};
 
+/// Bytes of which the address of a bias is a multiple where a product adds it.
+const BIAS_ALIGNMENT: u64 = 16;
+
 /// In which numbers a product is computed. Sums are f32 always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Numbers {
@@ -80,10 +83,11 @@ impl Gpu {
     ) -> Result<Memory> {
         let ([rows, inner], [same, columns]) = (left.shape(), right.shape());
         assert_eq!(inner, same, "an operation asked for a product of matrices that do not fit");
-        if inner == 0 && bias.is_none() {
-            return self.zeros(rows * columns);
+        let result = if inner == 0 { self.zeros(rows * columns) } else { self.allocate(rows * columns) }?;
+        if inner == 0 {
+            bias.map_or(Ok(()), |bias| self.add_bias(&result, bias, rows))?;
+            return Ok(result);
         }
-        let result = self.allocate(rows * columns)?;
         let numbers = match precision {
             Precision::F32 => Numbers::F32,
             Precision::Tf32 => Numbers::Tf32,
@@ -98,17 +102,34 @@ impl Gpu {
             };
             Ok(if side.is_transposed { operand.transposed() } else { operand })
         };
-        self.multiply(&Product {
+        let address = bias.map(|bias| self.read(bias)).transpose()?;
+        let product = Product {
             rows,
             inner,
             columns,
             left: side(left)?,
             right: side(right)?,
-            bias: bias.map(|bias| self.read(bias)).transpose()?,
+            bias: address.filter(|address| address.address().is_multiple_of(BIAS_ALIGNMENT)),
             result: Argument::from(&result),
             numbers,
-        })?;
+        };
+        match bias {
+            // The library refuses some shapes with a bias, and reads a bias only in whole vectors.
+            Some(bias) if product.bias.is_none() || self.multiply(&product).is_err() => {
+                self.multiply(&Product { bias: None, ..product })?;
+                self.add_bias(&result, bias, rows)?;
+            }
+            Some(_) => {}
+            None => self.multiply(&product)?,
+        }
         Ok(result)
+    }
+
+    /// Adds the bias to each row.
+    fn add_bias(&'static self, result: &Memory, bias: &Tensor, rows: usize) -> Result<()> {
+        let count = rows * bias.len();
+        let arguments = [result.into(), self.read(bias)?, bias.len().into(), count.into()];
+        self.launch("linear", "add_bias", Grid::over(count), &arguments)
     }
 
     /// Σ over the rows of a matrix, one value a column.

@@ -27,11 +27,11 @@ pub fn sample(shape: &[usize], stream: u64) -> Tensor {
     tensor
 }
 
-/// The GPUs that tests run on: the emulated one where it is built in (feature `emulation`), and the first real one where
-/// there is one.
+/// The GPU that tests run on: the first real one where there is one, else the emulated one where it is built in (feature
+/// `emulation`). One at most: a tensor has a copy on one GPU.
 pub fn accelerators() -> impl Iterator<Item = Device> {
     let is_there = |device: &Device| device.open().is_ok();
-    [Device::Emulated, Device::Cuda(0)].into_iter().filter(is_there)
+    [Device::Cuda(0), Device::Emulated].into_iter().find(is_there).into_iter()
 }
 
 /// How often values were fetched from a device until now; a step of training must not do it.

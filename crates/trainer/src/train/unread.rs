@@ -52,6 +52,8 @@ impl Trainer {
                 Ok(value.map(f64::from))
             };
             let losses = losses.iter().map(value).collect::<Result<Vec<_>>>()?;
+            // What failed on the way is no loss that is not finite.
+            self.device.synchronize()?;
             let broken = losses.iter().zip(&self.tasks).find_map(|(loss, task)| {
                 let loss = loss.filter(|loss| !loss.is_finite())?;
                 Some(Error::NotFinite { task: task.clone(), loss, epoch, batch, step })

@@ -23,6 +23,9 @@ use crate::cuda::{Numbers, Product};
 /// What cuBLASLt may use besides: NVIDIA's advice for Hopper.
 const WORKSPACE_BYTES: usize = 32 << 20;
 
+/// Plans that are kept: batches of packed texts have many different numbers of rows.
+const MOST_PLANS: usize = 10_000;
+
 /// What decides the algorithm of a product, and so is asked for once.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Shape {
@@ -74,7 +77,7 @@ impl Products {
         if !unsafe { sys::is_culib_present() } {
             return Err(
                 "cuBLAS was not found (libcublasLt.so): install it (Debian: libcublas12, or `pip install \
-                        nvidia-cublas-cu12`) and name its folder in LD_LIBRARY_PATH, or set device = \"cpu\""
+                        nvidia-cublas`) and name its folder in LD_LIBRARY_PATH, or set device = \"cpu\""
                     .into(),
             );
         }
@@ -100,6 +103,9 @@ impl Products {
             alignments: [left.address, right.address, to].map(|address| alignment(address.bits())),
         };
         let mut plans = locked(&self.plans);
+        if plans.len() > MOST_PLANS {
+            plans.clear();
+        }
         let plan = match plans.entry(shape) {
             std::collections::hash_map::Entry::Occupied(plan) => plan.into_mut(),
             std::collections::hash_map::Entry::Vacant(place) => {
