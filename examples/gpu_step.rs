@@ -25,22 +25,17 @@ pub(crate) fn measure(
     let batch = |step: usize| batches[step % batches.len()];
     training.model.parameters_mut().move_to(arguments.device)?;
     training.state.move_to(arguments.device)?;
-    let mut ends: Option<[Tensor; 2]> = None;
+    // Two and no more: memory that is not given back must be allocated anew in each step.
+    let mut losses: Option<[Tensor; 2]> = None;
     let steps = rounds(arguments, |step| {
         let loss = training.step_on_gpu(batch(step))?;
-        ends = Some(
-            ends.take().map_or_else(|| [loss.clone(), loss.clone()], |[first, _]| [first, loss.clone()]),
-        );
+        let first = losses.take().map_or_else(|| loss.clone(), |[first, _]| first);
+        losses = Some([first, loss]);
         Ok(())
     })?;
-    let [first, last] = ends.context("--warm and --steps are 0: there is nothing to measure")?;
+    let [first, last] = losses.context("--warm and --steps are 0: there is nothing to measure")?;
     let losses = [first.item()?, last.item()?];
-    ensure!(
-        losses.iter().all(|loss| loss.is_finite()),
-        "the first loss is {}, the last {}",
-        losses[0],
-        losses[1]
-    );
+    ensure!(losses.iter().all(|loss| loss.is_finite()), "the first and the last loss are {losses:?}");
 
     let most = batches.iter().map(|batch| pieces(batch)).max().unwrap_or_default();
     let products = Products::new(arguments, &training, most)?;
