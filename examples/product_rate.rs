@@ -1,9 +1,21 @@
-//! How fast the matrix product of the `gemm` crate is on one core: the speed that nothing built on it can pass.
+//! The work of a step, and how fast the matrix product of the `gemm` crate is on one core: the speed that nothing built on it
+//! can pass.
 
 use std::time::Instant;
 
+use polytask_model::Example;
+
+use crate::Arguments;
+
 /// Each product is repeated so often; the fastest counts, since whatever else runs on the machine only slows it down.
 const REPEATS: usize = 20;
+
+/// FLOPs, 2 a multiply-add, of the encoder in one step: a backward takes twice what a forward does.
+pub(crate) fn step_flops(batch: &[&Example], arguments: &Arguments) -> f64 {
+    let (layers, width, inner) = (arguments.layers, arguments.width, arguments.feed_forward());
+    let text = |n: usize| layers * (2 * n * (4 * width * width + 2 * width * inner) + 4 * n * n * width);
+    3.0 * batch.iter().map(|example| text(example.encoded.pieces()) as f64).sum::<f64>()
+}
 
 /// FLOP/s, 2 a multiply-add, over the four products of an encoder layer on so many tokens:
 /// `[tokens, width]` to 3 width, to width, to the inner width and back.

@@ -5,10 +5,11 @@
 //! IDS.json is `{"train": [[token id, …], …]}`, cut into batches in that order. The encoder is post-norm, from scratch:
 //! 30,522 pieces, 512 learnt positions, a feed-forward width of four times `width`, dropout 0.1 everywhere. On it three
 //! heads with a summed loss: 7 classes and 2 classes a text, 73 tags a token. A step is forward, backward, clipping at
-//! norm 1 and AdamW. Prints one line of JSON.
+//! norm 1 and AdamW. Prints one line of JSON. On a GPU (`--device cuda`) steps are timed as a whole.
 
 #![allow(clippy::print_stdout, reason = "a program")]
 
+mod gpu_step;
 mod measure;
 mod product_rate;
 
@@ -23,7 +24,9 @@ use polytask_encoder::{Norm, Transformer};
 use polytask_model::{Example, Model, ModelConfig, ModelTask, TaskAttentionConfig, targets_of};
 use polytask_ner::{Decoder, Ner};
 use polytask_task::{Classes, Labels, Target, Task, TaskSettings};
-use polytask_tensor::{Gradient, Gradients, ParameterId, Pass, Precision, Tensor, ops};
+use polytask_tensor::{
+    Device, Gradient, Gradients, Parameter, ParameterId, Parameters, Pass, Precision, Tensor, ops,
+};
 use polytask_trainer::{AdamW, OptimizerState, Update, clipping_factor, gradient_norm};
 use serde_json::json;
 
@@ -65,6 +68,9 @@ struct Arguments {
     /// In what the products are computed: f32 or bf16.
     #[arg(long, default_value = "f32")]
     precision: String,
+    /// cpu, cuda, cuda:NUMBER, or emulated where that is built in.
+    #[arg(long, default_value = "cpu")]
+    device: Device,
 }
 
 impl Arguments {
@@ -211,12 +217,9 @@ impl Training {
     }
 
     /// Clipping and AdamW.
-    fn update(&mut self, mut gradients: Gradients) -> anyhow::Result<()> {
+    fn update(&mut self, gradients: Gradients) -> anyhow::Result<()> {
         let parameters = self.model.parameters_mut();
-        let gradients: Vec<(ParameterId, Gradient)> = parameters
-            .iter()
-            .filter_map(|(id, parameter)| Some((id, gradients.take(parameter.tensor())?)))
-            .collect();
+        let gradients = of_parameters(parameters, gradients);
         let norm = gradient_norm(gradients.iter().map(|(_, gradient)| gradient));
         let gradient_factor = clipping_factor(norm, MAX_NORM);
         let update = Update { learning_rate: LEARNING_RATE, step: self.step, gradient_factor, decays: true };
@@ -225,11 +228,15 @@ impl Training {
     }
 }
 
-/// FLOPs, 2 a multiply-add, of one forward pass of the encoder over texts of these lengths.
-fn forward_flops(lengths: impl IntoIterator<Item = usize>, arguments: &Arguments) -> f64 {
-    let (layers, width, inner) = (arguments.layers, arguments.width, arguments.feed_forward());
-    let text = |n: usize| layers * (2 * n * (4 * width * width + 2 * width * inner) + 4 * n * n * width);
-    lengths.into_iter().map(|length| text(length) as f64).sum()
+fn of_parameters(parameters: &Parameters, mut gradients: Gradients) -> Vec<(ParameterId, Gradient)> {
+    let gradient =
+        |(id, parameter): (ParameterId, &Parameter)| Some((id, gradients.take(parameter.tensor())?));
+    parameters.iter().filter_map(gradient).collect()
+}
+
+/// The pieces of a batch's texts.
+fn pieces(batch: &[&Example]) -> usize {
+    batch.iter().map(|text| text.encoded.pieces()).sum()
 }
 
 fn main() -> anyhow::Result<()> {
@@ -243,7 +250,10 @@ fn main() -> anyhow::Result<()> {
     let examples = examples(texts, &training.model);
     let examples: Vec<&Example> = examples.iter().collect();
     let batches: Vec<&[&Example]> = examples.chunks(arguments.batch).collect();
-    let pieces = |batch: &[&Example]| -> usize { batch.iter().map(|text| text.encoded.pieces()).sum() };
+    if arguments.device != Device::Cpu {
+        println!("{}", rayon::scope(|_| gpu_step::measure(&arguments, training, &batches))?);
+        return Ok(());
+    }
 
     let tokens = median(&batches.iter().map(|batch| pieces(batch) as f64).collect::<Vec<_>>());
     let rate = product_rate::flops_per_second(tokens as usize, arguments.width, arguments.feed_forward());
@@ -269,8 +279,7 @@ fn main() -> anyhow::Result<()> {
     let spread = [0.1, 0.9].map(|share| rounded(quantile(&all, share), 2));
     let tokens: usize = measured().map(|batch| pieces(batch)).sum();
     let flops =
-        |batch: &&[&Example]| 3.0 * forward_flops(batch.iter().map(|text| text.encoded.pieces()), &arguments);
-    let flops = median(&measured().map(flops).collect::<Vec<_>>());
+        median(&measured().map(|batch| product_rate::step_flops(batch, &arguments)).collect::<Vec<_>>());
     let result = json!({
         "ms_per_step": rounded(median(&all), 2),
         "p10_p90_ms": spread,

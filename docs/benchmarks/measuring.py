@@ -96,10 +96,15 @@ def cell(value):
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
+def table(heads, rows):
+    """A table in Markdown."""
+    lines = [heads, *(map(cell, row) for row in rows)]
+    head, *lines = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([head, f"|{'---|' * len(heads)}", *lines])
+
+
 def print_table(heads, rows):
-    print(f"\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
-    for row in rows:
-        print(f"| {' | '.join(map(cell, row))} |", flush=True)
+    print(f"\n{table(heads, rows)}", flush=True)
 
 
 def print_columns(columns, results):
