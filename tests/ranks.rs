@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use polytask_tests::{
     Channels, PLAIN_DESCENT, StopAfter, WITHOUT_DROPOUT, Workspace, assert_same_gradients, assert_says, bits,
-    gradients_of_one_step, on_ranks,
+    gradients_of_one_step, on_ranks, on_tcp_ranks,
 };
 use polytask_trainer::{Alone, Communicator, Ending, Error, Prepared, Silent, Trainer};
 
@@ -56,6 +56,11 @@ fn step_as(
 fn steps_like_one_process(ranks: usize, assignments: &[&str], change: impl Fn(&mut Prepared) + Sync) {
     let expected = step_as(Arc::new(Alone), assignments, &change);
     let steps = on_ranks(ranks, |rank| step_as(rank, assignments, &change));
+    are_like_one_process(&steps, &expected);
+}
+
+#[track_caller]
+fn are_like_one_process(steps: &[Step], expected: &Step) {
     assert!(steps.iter().all(|step| step.parameters == steps[0].parameters), "parameters differ");
     assert_eq!(steps[0].losses.len(), expected.losses.len());
     for ((task, found), (_, loss)) in steps[0].losses.iter().zip(&expected.losses) {
@@ -70,6 +75,14 @@ fn gradients_are_those_of_the_joined_batch() {
         steps_like_one_process(ranks, &[], |_| {});
         steps_like_one_process(ranks, &["tasks.entities.decoder=softmax"], |_| {});
     }
+}
+
+/// Over TCP the very same bits: it, too, adds in the order of the ranks.
+#[test]
+fn ranks_may_speak_tcp() {
+    let steps = on_tcp_ranks(3, |rank| step_as(rank, &[], &|_| {}));
+    are_like_one_process(&steps, &step_as(Arc::new(Alone), &[], &|_| {}));
+    assert!(steps == on_ranks(3, |rank| step_as(rank, &[], &|_| {})));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests unwrap as tests do")]
 
 mod gradients;
+mod launched;
 mod ranks;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,8 @@ use tempfile::TempDir;
 use {polytask_classification as _, polytask_ner as _, polytask_sentiment as _};
 
 pub use gradients::{PLAIN_DESCENT, WITHOUT_DROPOUT, assert_same_gradients, gradients_of_one_step};
-pub use ranks::{Channels, on_ranks};
+pub use launched::Launcher;
+pub use ranks::{Channels, on_ranks, on_tcp_ranks};
 
 /// Three tasks on a transformer with everything that takes part in training: dropout, windows and word shapes.
 pub const CONFIGURATION: &str = r#"

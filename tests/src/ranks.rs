@@ -1,10 +1,11 @@
 //! Ranks that are threads of one process.
 
+use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use polytask_trainer::{Communicator, Error, Result};
+use polytask_trainer::{Communicator, Error, Result, Tcp};
 
 /// A rank that speaks through channels. One whose thread has ended leaves the others with an error.
 #[derive(Debug)]
@@ -59,13 +60,22 @@ impl Communicator for Channels {
 
 /// What each of some ranks makes, each in a thread with a thread pool of its own.
 pub fn on_ranks<T: Send>(ranks: usize, run: impl Fn(Arc<Channels>) -> T + Sync) -> Vec<T> {
-    let run_as = |rank: Channels| {
+    in_threads(Channels::between(ranks), |rank| run(Arc::new(rank)))
+}
+
+/// The same of ranks that speak TCP.
+pub fn on_tcp_ranks<T: Send>(ranks: usize, run: impl Fn(Arc<Tcp>) -> T + Sync) -> Vec<T> {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    in_threads(0..ranks, |rank| run(Arc::new(Tcp::connect(rank, ranks, &address).unwrap())))
+}
+
+fn in_threads<R: Send, T: Send>(ranks: impl IntoIterator<Item = R>, run: impl Fn(R) -> T + Sync) -> Vec<T> {
+    let run_as = |rank: R| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        pool.install(|| run(Arc::new(rank)))
+        pool.install(|| run(rank))
     };
     thread::scope(|scope| {
-        let started: Vec<_> =
-            Channels::between(ranks).into_iter().map(|rank| scope.spawn(|| run_as(rank))).collect();
+        let started: Vec<_> = ranks.into_iter().map(|rank| scope.spawn(|| run_as(rank))).collect();
         started.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
 }

@@ -6,14 +6,19 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::ranks::local_rank;
 
 /// On what to train: `auto`, `cpu`, `cuda` or `cuda:1`.
+///
+/// Of several ranks on one machine, each takes a GPU of its own: the one of the number that the launcher gives it there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {
-    /// The first GPU where it can be used, else the processor.
+    /// The rank's own GPU, the first for a process alone, where it can be used; else the processor.
     #[default]
     Auto,
+    /// The rank's own GPU, the first for a process alone.
+    Cuda,
     /// This one.
     On(Device),
 }
@@ -24,12 +29,13 @@ impl DeviceChoice {
     /// # Errors
     /// The device that is asked for cannot be used.
     pub fn open(self) -> Result<(Device, Option<TensorError>)> {
-        match self {
-            DeviceChoice::Auto => Ok(Device::auto()),
-            DeviceChoice::On(device) => {
-                device.open()?;
-                Ok((device, None))
-            }
+        let device = match self {
+            DeviceChoice::Auto | DeviceChoice::Cuda => Device::Cuda(local_rank()),
+            DeviceChoice::On(device) => device,
+        };
+        match (self, device.open()) {
+            (DeviceChoice::Auto, Err(reason)) => Ok((Device::Cpu, Some(reason))),
+            (_, opened) => Ok(opened.map(|()| (device, None))?),
         }
     }
 }
@@ -48,6 +54,7 @@ impl FromStr for DeviceChoice {
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text {
             "auto" => Ok(DeviceChoice::Auto),
+            "cuda" => Ok(DeviceChoice::Cuda),
             device => device.parse().map(DeviceChoice::On).map_err(|_| {
                 format!("`{device}` is no device: write \"auto\", \"cpu\", \"cuda\" or \"cuda:NUMBER\"")
             }),
@@ -59,6 +66,7 @@ impl From<DeviceChoice> for String {
     fn from(choice: DeviceChoice) -> Self {
         match choice {
             DeviceChoice::Auto => "auto".into(),
+            DeviceChoice::Cuda => "cuda".into(),
             DeviceChoice::On(device) => device.to_string(),
         }
     }
@@ -84,7 +92,7 @@ mod tests {
 
     #[test]
     fn choices_are_read_as_they_are_written() {
-        for text in ["auto", "cpu", "cuda:0", "cuda:7"] {
+        for text in ["auto", "cpu", "cuda", "cuda:0", "cuda:7"] {
             assert_eq!(String::from(DeviceChoice::try_from(text.to_string()).unwrap()), text);
         }
         let error = DeviceChoice::try_from("gpu".to_string()).unwrap_err();

@@ -128,13 +128,25 @@ pub enum Error {
     /// Several ranks were started of a program that knows of one.
     #[error(
         "`{variable}` says that {ranks} ranks were started, but this program was built without MPI, and each would train and \
-         write as if it were alone: build it with `--features mpi`, or start one process and unset `{variable}`"
+         write as if it were alone: build it with `--features mpi`, start the ranks with `torchrun`, or start one process and \
+         unset `{variable}`"
     )]
     WithoutMpi {
         /// The variable of the environment.
         variable: &'static str,
         /// The ranks, at least.
         ranks: usize,
+    },
+    /// Several ranks were started that do not know how to find each other.
+    #[error(
+        "`WORLD_SIZE` says that {ranks} ranks were started, but `{variable}` is missing or no number that can be used: start \
+         them with `torchrun`, or start one process and unset `WORLD_SIZE`"
+    )]
+    LauncherVariable {
+        /// The ranks.
+        ranks: usize,
+        /// The variable of the environment.
+        variable: &'static str,
     },
     /// Ranks that the MPI library does not know of.
     #[error(

@@ -34,7 +34,7 @@ pub use optimizer::{AdamW, Optimizer, OptimizerState, Sgd, Update};
 pub use paths::with_absolute_paths;
 pub use polytask_hub::Progress as Download;
 pub use prepare::{Prepared, PreparedSet, fit_task, prepare, prepare_data, read_data};
-pub use ranks::{Alone, Communicator, connect};
+pub use ranks::{Alone, Communicator, Tcp, connect};
 pub use schedule::{Schedule, learning_rate_factor};
 pub use settings::TrainerSettings;
 pub use state::{EpochRecord, Progress, Totals};

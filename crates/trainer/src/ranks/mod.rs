@@ -12,13 +12,16 @@ mod launcher;
 mod losses;
 #[cfg(feature = "mpi")]
 mod mpi;
+mod tcp;
 
 use std::fmt::Debug;
 use std::ops::Range;
 
 pub use launcher::connect;
+pub use tcp::Tcp;
 
 pub(crate) use gradients::sum_gradients;
+pub(crate) use launcher::local_rank;
 pub(crate) use losses::{Joined, PartLoss, join};
 
 use crate::{Error, Result};
