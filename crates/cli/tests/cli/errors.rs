@@ -33,16 +33,20 @@ fn wrong_usage_has_exit_code_2() {
 /// Each of them would write the same folder.
 #[cfg(not(feature = "mpi"))]
 #[test]
-fn several_ranks_without_mpi_are_refused() {
+fn several_ranks_that_cannot_meet_are_refused() {
     let folder = project();
-    for variable in ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "WORLD_SIZE"] {
+    let without = "but this program was built without";
+    for (variable, reason, remedy) in [
+        ("OMPI_COMM_WORLD_SIZE", without, "--features mpi"),
+        ("PMI_SIZE", without, "--features mpi"),
+        ("WORLD_SIZE", "but `RANK` is missing", "torchrun"),
+    ] {
         let mut command = polytask(folder.path(), &["train", "train.toml", "--out", "model"]);
         let output = command.env(variable, "2").output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         let message = String::from_utf8(output.stderr).unwrap();
-        let expected =
-            format!("error: `{variable}` says that 2 ranks were started, but this program was built without");
-        assert!(message.starts_with(&expected) && message.contains("--features mpi"), "{message}");
+        let expected = format!("error: `{variable}` says that 2 ranks were started, {reason}");
+        assert!(message.starts_with(&expected) && message.contains(remedy), "{message}");
     }
     assert!(!folder.path().join("model").exists());
 }
