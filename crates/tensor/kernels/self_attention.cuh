@@ -105,8 +105,20 @@ __device__ __forceinline__ bool warp_has_rows(int first, int n) {
     return first + static_cast<int>(threadIdx.x / WARP) * WARP_ROWS < n;
 }
 
+// Four neighbours in shared memory. Left to itself, NVRTC reads two of them twice now and then, others at each compilation:
+// with the instruction written out, the PTX is always the same.
 __device__ __forceinline__ float4 four(const float *values) {
+#ifdef __CUDACC_RTC__
+    const unsigned int address = static_cast<unsigned int>(__cvta_generic_to_shared(values));
+    float4 read;
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(read.x), "=f"(read.y), "=f"(read.z), "=f"(read.w)
+                 : "r"(address)
+                 : "memory");
+    return read;
+#else
     return *reinterpret_cast<const float4 *>(values);
+#endif
 }
 
 // Rows `first` … of n of one or two matrices, zeros beyond the last and beyond the head's width.

@@ -7,7 +7,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     attend_backward<32, true, false>(ATTENTION, GRADIENTS);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+// Shared memory has room for three blocks, not more, so their threads may have as many registers as they like.
+extern "C" __global__ void __launch_bounds__(THREADS, 3)
     self_attention_queries_64(ATTENTION_PARAMETERS, GRADIENT_PARAMETERS) {
     attend_backward<64, true, false>(ATTENTION, GRADIENTS);
 }

@@ -12,7 +12,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     attend_backward<64, true, true>(ATTENTION, GRADIENTS);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+// Shared memory has room for two blocks, not more, so their threads may have as many registers as they like.
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
     self_attention_whole_128(ATTENTION_PARAMETERS, GRADIENT_PARAMETERS) {
     attend_backward<128, true, true>(ATTENTION, GRADIENTS);
 }

@@ -166,10 +166,11 @@ impl Gpu {
         self.checked(self.driver.synchronize())
     }
 
-    /// An address of so many bytes: what lies ready, or new memory; where that is used up, after giving back what lies ready.
-    pub(super) fn address(&self, bytes: usize) -> Result<u64> {
-        if let Some(address) = locked(&self.cache).take(bytes) {
-            return Ok(address);
+    /// An address of so many bytes or more, and their number: what lies ready, or new memory; where that is used up, after
+    /// giving back what lies ready.
+    pub(super) fn address(&self, bytes: usize) -> Result<(usize, u64)> {
+        if let Some(ready) = locked(&self.cache).take(bytes) {
+            return Ok(ready);
         }
         let first = self.driver.allocate(bytes);
         let allocated = if matches!(first, Err(Fault::OutOfMemory)) {
@@ -183,7 +184,17 @@ impl Gpu {
         } else {
             first
         };
-        self.checked(allocated)
+        self.checked(allocated).map(|address| (bytes, address))
+    }
+
+    /// Lets memory lie ready. On the emulated GPU new memory is always new, so that tests find a value that no kernel wrote.
+    pub(super) fn give_back(&self, bytes: usize, address: u64) {
+        if self.device == Device::Emulated {
+            // SAFETY: nobody owns it any more, and nothing runs on.
+            unsafe { self.driver.free(address, bytes) };
+        } else {
+            locked(&self.cache).put(bytes, address);
+        }
     }
 
     /// Remembers a failure for the next who can say so.

@@ -1,7 +1,6 @@
 use std::collections::BTreeMap;
 
 use super::Gpu;
-use super::gpu::locked;
 use crate::Result;
 
 /// Some of a GPU's memory. When it is dropped it lies ready for the next: all use of it is in the order of one stream.
@@ -13,8 +12,8 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(super) fn new(gpu: &'static Gpu, bytes: usize) -> Result<Self> {
-        let bytes = size_class(bytes);
-        Ok(Self { gpu, address: gpu.address(bytes)?, bytes })
+        let (bytes, address) = gpu.address(size_class(bytes))?;
+        Ok(Self { gpu, address, bytes })
     }
 
     pub(crate) fn gpu(&self) -> &'static Gpu {
@@ -32,7 +31,7 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        locked(&self.gpu.cache).put(self.bytes, self.address);
+        self.gpu.give_back(self.bytes, self.address);
     }
 }
 
@@ -48,11 +47,13 @@ fn size_class(bytes: usize) -> usize {
 pub(super) struct Cache(BTreeMap<usize, Vec<u64>>);
 
 impl Cache {
-    pub(super) fn take(&mut self, bytes: usize) -> Option<u64> {
-        self.0.get_mut(&bytes)?.pop()
+    /// So many bytes, or up to twice as many, with their number: batches differ, and each would else keep its own.
+    pub(super) fn take(&mut self, bytes: usize) -> Option<(usize, u64)> {
+        let mut fitting = self.0.range_mut(bytes..=2 * bytes);
+        fitting.find_map(|(&bytes, addresses)| addresses.pop().map(|address| (bytes, address)))
     }
 
-    fn put(&mut self, bytes: usize, address: u64) {
+    pub(super) fn put(&mut self, bytes: usize, address: u64) {
         self.0.entry(bytes).or_default().push(address);
     }
 
@@ -66,6 +67,16 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_ready_serves_half_its_size_and_more() {
+        let mut cache = Cache::default();
+        cache.put(4096, 7);
+        assert_eq!(cache.take(1024), None);
+        assert_eq!(cache.take(8192), None);
+        assert_eq!(cache.take(2048), Some((4096, 7)));
+        assert_eq!(cache.take(2048), None);
+    }
 
     #[test]
     fn a_size_class_holds_what_was_asked_for_and_little_more() {

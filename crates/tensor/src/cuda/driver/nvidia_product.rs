@@ -24,7 +24,7 @@ use crate::cuda::{Numbers, Product};
 const WORKSPACE_BYTES: usize = 32 << 20;
 
 /// Plans that are kept: batches of packed texts have many different numbers of rows.
-const MOST_PLANS: usize = 10_000;
+const MOST_PLANS: usize = 100_000;
 
 /// What decides the algorithm of a product, and so is asked for once.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
