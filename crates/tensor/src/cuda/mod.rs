@@ -14,6 +14,7 @@ mod launch;
 mod memory;
 mod product;
 
+pub(crate) use driver::Joined;
 pub(crate) use gpu::Gpu;
 pub(crate) use launch::{Argument, Grid};
 pub(crate) use memory::Memory;
