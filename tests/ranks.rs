@@ -5,11 +5,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use polytask_tensor::testing::accelerators;
+use polytask_tensor::{Device, GpuRanks};
 use polytask_tests::{
     Channels, PLAIN_DESCENT, StopAfter, WITHOUT_DROPOUT, Workspace, assert_same_gradients, assert_says, bits,
     gradients_of_one_step, on_ranks, on_tcp_ranks,
 };
-use polytask_trainer::{Alone, Communicator, Ending, Error, Prepared, Silent, Trainer};
+use polytask_trainer::{
+    Alone, Communicator, DeviceChoice, Ending, Error, Observer, Prepared, Silent, Trainer,
+};
 
 const ONE_STEP: [&str; 5] = [
     "tasks.sentiment.weight=0.5",
@@ -33,13 +37,22 @@ fn step_as(
     assignments: &[&str],
     change: &(impl Fn(&mut Prepared) + Sync),
 ) -> Step {
+    step_with(ranks, assignments, change, &mut Silent)
+}
+
+fn step_with(
+    ranks: Arc<dyn Communicator>,
+    assignments: &[&str],
+    change: &impl Fn(&mut Prepared),
+    observer: &mut (dyn Observer + Send),
+) -> Step {
     let workspace = Workspace::new(&[&WITHOUT_DROPOUT[..], &PLAIN_DESCENT, &ONE_STEP, assignments].concat());
     let mut prepared = workspace.prepare().unwrap();
     prepared.sets[0].dev.clear();
     change(&mut prepared);
     let folder = workspace.model_folder("model");
     let mut trainer = Trainer::new(prepared, workspace.toml()).unwrap().with_ranks(ranks.clone());
-    trainer.run(&folder, &mut Silent).unwrap();
+    trainer.run(&folder, observer).unwrap();
     assert_eq!(trainer.progress().step, 1);
     let parameters = bits(trainer.model().parameters());
     if ranks.rank() > 0 {
@@ -83,6 +96,81 @@ fn ranks_may_speak_tcp() {
     let steps = on_tcp_ranks(3, |rank| step_as(rank, &[], &|_| {}));
     are_like_one_process(&steps, &step_as(Arc::new(Alone), &[], &|_| {}));
     assert!(steps == on_ranks(3, |rank| step_as(rank, &[], &|_| {})));
+}
+
+/// One step on GPUs with so many texts, the device of each rank given; gives why the GPUs are not joined.
+#[track_caller]
+fn steps_on_gpus(devices: &[Device], texts: usize) -> Option<String> {
+    // A norm in f32 on a GPU is another than one in f64 on the processor: all ranks must take theirs from the same.
+    let clipping = ["trainer.gradient_clipping=1.0"];
+    let expected = step_as(Arc::new(Alone), &clipping, &|prepared: &mut Prepared| {
+        prepared.sets[0].train.truncate(texts)
+    });
+    let steps = on_ranks(devices.len(), |rank| {
+        let device = devices[rank.rank()];
+        let mut apart = Apart(None);
+        let on = |prepared: &mut Prepared| {
+            prepared.settings.device = DeviceChoice::On(device);
+            prepared.sets[0].train.truncate(texts);
+        };
+        (step_with(rank, &clipping, &on, &mut apart), apart.0)
+    });
+    assert!(steps.iter().all(|(step, _)| step.parameters == steps[0].0.parameters), "parameters differ");
+    for (name, expected) in &expected.gradients {
+        let largest = expected.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
+        for (found, expected) in steps[0].0.gradients[name].iter().zip(expected) {
+            // As two devices agree on one operation.
+            assert!((found - expected).abs() <= 1e-4 * largest, "{name}: {found}, {expected}");
+        }
+    }
+    steps[0].1.clone()
+}
+
+/// Why the ranks' GPUs are not joined.
+struct Apart(Option<String>);
+
+impl Observer for Apart {
+    fn gpus_apart(&mut self, reason: &str) {
+        self.0 = Some(reason.into());
+    }
+}
+
+#[test]
+fn gpus_that_cannot_be_joined_train_all_the_same() {
+    for device in accelerators().filter(|&device| device == Device::Emulated) {
+        // With one text, one rank has no gradient of its own on a GPU.
+        for texts in [64, 1] {
+            let reason = steps_on_gpus(&[device; 2], texts).unwrap();
+            assert_says(&reason, &["rank 0: emulated: ", "cannot be joined"]);
+        }
+    }
+}
+
+#[test]
+fn a_rank_without_a_gpu_beside_ranks_with_one_is_refused() {
+    let errors = on_ranks(2, |rank| {
+        let workspace = Workspace::new(&[]);
+        let mut prepared = workspace.prepare().unwrap();
+        let device = [Device::Emulated, Device::Cpu][rank.rank()];
+        prepared.settings.device = DeviceChoice::On(device);
+        let mut trainer = Trainer::new(prepared, workspace.toml()).unwrap().with_ranks(rank);
+        trainer.run(&workspace.model_folder("model"), &mut Silent).unwrap_err().to_string()
+    });
+    errors
+        .iter()
+        .for_each(|error| assert_says(error, &["rank 1 computes on the processor and others on GPUs"]));
+}
+
+/// Needs two GPUs and NCCL.
+#[test]
+fn gradients_are_summed_on_two_gpus() {
+    let devices = [Device::Cuda(0), Device::Cuda(1)];
+    if let Some(reason) = devices.iter().find_map(|&device| GpuRanks::find(device).err()) {
+        return eprintln!("skipped, for want of two GPUs and NCCL: {reason}");
+    }
+    for texts in [64, 1] {
+        assert_eq!(steps_on_gpus(&devices, texts), None);
+    }
 }
 
 #[test]

@@ -44,6 +44,10 @@ impl Observer for ProgressLine {
         self.bar.reset_eta();
     }
 
+    fn gpus_apart(&mut self, reason: &str) {
+        self.bar.suspend(|| console::say(format_args!("gradients are summed in main memory ({reason})")));
+    }
+
     fn batch(&mut self, step: &StepProgress) {
         if self.bar.is_hidden() {
             return;

@@ -56,6 +56,14 @@ impl Gradient {
         }
     }
 
+    /// What is kept, to be changed in place, its shape apart.
+    pub fn kept_mut(&mut self) -> &mut Tensor {
+        match self {
+            Gradient::Dense(tensor) => tensor,
+            Gradient::Rows(sparse) => &mut sparse.values,
+        }
+    }
+
     /// The values that are kept: all of them, or those of the touched rows.
     pub fn values(&self) -> &[f32] {
         self.kept().data()
@@ -63,10 +71,7 @@ impl Gradient {
 
     /// Changes the kept values in place.
     pub fn update(&mut self, change: impl FnOnce(&mut [f32])) {
-        match self {
-            Gradient::Dense(tensor) => tensor.update(change),
-            Gradient::Rows(sparse) => sparse.values.update(change),
-        }
+        self.kept_mut().update(change);
     }
 
     /// The sum of two gradients of one tensor.

@@ -170,6 +170,15 @@ pub enum Error {
         /// The rank.
         rank: usize,
     },
+    /// Ranks of which some compute on a GPU.
+    #[error(
+        "rank {rank} computes on the processor and others on GPUs, which round otherwise: their models would drift apart. Start \
+         as many ranks as there are GPUs, or set device = \"cpu\""
+    )]
+    RankWithoutGpu {
+        /// The first without a GPU.
+        rank: usize,
+    },
     /// What ranks say to each other does not come through.
     #[error("communication between ranks: {0}")]
     Communication(String),

@@ -7,6 +7,11 @@ pub trait Observer {
         let _ = progress;
     }
 
+    /// The ranks have GPUs that are not joined, for this reason: their gradients are summed in main memory.
+    fn gpus_apart(&mut self, reason: &str) {
+        let _ = reason;
+    }
+
     /// The batches of one optimizer step were trained on.
     fn batch(&mut self, progress: &StepProgress) {
         let _ = progress;

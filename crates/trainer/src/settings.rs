@@ -44,8 +44,8 @@ pub struct TrainerSettings {
     pub precision: Precision,
     /// Everything random follows from it: the same seed, the same model.
     pub seed: u64,
-    /// On what to compute: `cpu`, `cuda` or `cuda:1`, or `auto`, the first NVIDIA GPU where there is one. The results differ
-    /// by rounding.
+    /// On what to compute: `cpu`, `cuda` or `cuda:1`, or `auto`, an NVIDIA GPU where there is one: the first, or of several
+    /// ranks on one machine each its own, as with `cuda`. The results differ by rounding.
     pub device: DeviceChoice,
     /// Threads to compute with; 0 takes all cores. The result does not depend on it.
     pub threads: usize,

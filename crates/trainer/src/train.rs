@@ -8,12 +8,12 @@ use std::time::Instant;
 
 use polytask_data::Step;
 use polytask_model::{Example, Model, ModelFolder, write_file};
-use polytask_tensor::{Device, Gradient, GradientNorm, Gradients, ParameterId, Parameters, Pass};
+use polytask_tensor::{Device, GpuRanks, Gradient, GradientNorm, Gradients, ParameterId, Parameters, Pass};
 
 use crate::fingerprint::fingerprint;
 use crate::observer::{Observer, StepProgress};
 use crate::planned::Planned;
-use crate::ranks::{any, check_alike, part, sum_gradients};
+use crate::ranks::{any, check_alike, join_gpus, part, sum_gradients};
 use crate::state::{Progress, Totals};
 use crate::step::train_on;
 use crate::{
@@ -39,6 +39,8 @@ pub struct Trainer {
     planned: Planned,
     /// Who shares the batches.
     ranks: Arc<dyn Communicator>,
+    /// The ranks' GPUs while they train, where they are joined.
+    gpus: Option<GpuRanks>,
     device: Device,
     /// Why it is not a GPU, where one was looked for.
     no_gpu: Option<String>,
@@ -85,6 +87,7 @@ impl Trainer {
             tasks,
             planned,
             ranks,
+            gpus: None,
             device,
             no_gpu: reason.map(|reason| reason.to_string()),
             unread: Vec::new(),
@@ -153,7 +156,12 @@ impl Trainer {
     fn train(&mut self, folder: &ModelFolder, observer: &mut dyn Observer) -> Result<Ending> {
         let epochs = self.prepared.settings.epochs;
         check_alike(self.ranks.as_ref(), &self.start())?;
+        let (gpus, reason) = join_gpus(self.ranks.as_ref(), self.device)?;
+        self.gpus = gpus;
         if self.leads() {
+            if let Some(reason) = reason {
+                observer.gpus_apart(&reason);
+            }
             if self.progress.batches == 0 {
                 write_file(&folder.configuration(), self.configuration.as_bytes())?;
             }
@@ -238,7 +246,7 @@ impl Trainer {
             .iter()
             .filter_map(|(id, parameter)| Some((id, sum.take(parameter.tensor())?)))
             .collect();
-        let gradients = sum_gradients(self.ranks.as_ref(), parameters, gradients)?;
+        let gradients = sum_gradients(self.ranks.as_ref(), self.gpus.as_ref(), parameters, gradients)?;
         let (decay, clipping, step) =
             (settings.weight_averaging, settings.gradient_clipping, self.progress.step + 1);
         let all = || gradients.iter().map(|(_, gradient)| gradient);

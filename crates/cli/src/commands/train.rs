@@ -23,8 +23,8 @@ use crate::trained::what_is_trained;
 /// Trains a model.
 ///
 /// After every epoch the folder holds the best model so far, the history and a checkpoint. Ctrl-C finishes the batch,
-/// writes a checkpoint and ends with exit code 130; `--resume` goes on from there. Built with `--features mpi`, several
-/// processes train one model: `mpirun -n 2 polytask train …`.
+/// writes a checkpoint and ends with exit code 130; `--resume` goes on from there. Several processes train one model:
+/// `torchrun --no-python --nproc-per-node 2 polytask train …`, or `mpirun` where the program is built with `--features mpi`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Train {
     #[command(flatten)]

@@ -3,7 +3,7 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::driver::{self, Driver, Fault};
+use super::driver::{self, Driver, Fault, Joined};
 use super::memory::Cache;
 use super::{Argument, Grid, Memory, Product};
 use crate::{Device, Error, Result, Tensor};
@@ -159,6 +159,32 @@ impl Gpu {
     pub(crate) fn multiply(&self, product: &Product) -> Result<()> {
         // SAFETY: whoever described the product took the addresses from tensors of its shapes.
         self.checked(unsafe { self.driver.multiply(product) })
+    }
+
+    /// Whether this GPU can be joined with those of other processes.
+    pub(crate) fn check_ranks(&self) -> Result<()> {
+        self.checked(self.driver.check_ranks())
+    }
+
+    /// What GPUs of several processes join by.
+    pub(crate) fn rank_id(&self) -> Result<Vec<u8>> {
+        self.checked(self.driver.rank_id())
+    }
+
+    /// This GPU as one of several; waits for all.
+    pub(crate) fn join(&self, rank: usize, size: usize, id: &[u8]) -> Result<Box<dyn Joined>> {
+        self.checked(self.driver.join(rank, size, id))
+    }
+
+    /// Replaces arrays of this GPU, of so many f32, by their sums over all that it is joined with.
+    pub(crate) fn sum_over_ranks(&self, joined: &dyn Joined, arrays: &[(Argument, usize)]) -> Result<()> {
+        let arrays: Vec<(u64, usize)> = arrays
+            .iter()
+            .filter(|(_, values)| *values > 0)
+            .map(|(place, values)| (place.bits(), *values))
+            .collect();
+        // SAFETY: they are tensors' places.
+        self.checked(unsafe { joined.sum(&arrays) })
     }
 
     /// Waits until everything is done that was handed to the GPU.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use polytask_tensor::{Gradient, ParameterId, Parameters, RowGradient, Tensor};
+use polytask_tensor::{GpuRanks, Gradient, ParameterId, Parameters, RowGradient, Tensor};
 
 use super::Communicator;
 use crate::Result;
@@ -14,9 +14,11 @@ enum Reached {
 }
 
 /// Σ over the ranks of the gradients of each parameter that any of them reached, ascending: of an embedding the rows that any
-/// of them touched. A parameter that no rank reached has none, as in one process.
+/// of them touched. A parameter that no rank reached has none, as in one process. They lie where the parameters do, and are
+/// summed there where the ranks' GPUs are joined; the rows of embeddings are put together in main memory before.
 pub(crate) fn sum_gradients(
     ranks: &dyn Communicator,
+    gpus: Option<&GpuRanks>,
     parameters: &Parameters,
     own: Vec<(ParameterId, Gradient)>,
 ) -> Result<Vec<(ParameterId, Gradient)>> {
@@ -34,7 +36,14 @@ pub(crate) fn sum_gradients(
             sums.push((id, of_extent(reached, own.remove(&id), parameter.tensor())?));
         }
     }
-    sum_values(ranks, &mut sums)?;
+    match gpus {
+        Some(gpus) => gpus.sum(&mut sums.iter_mut().map(|(_, sum)| sum.kept_mut()).collect::<Vec<_>>())?,
+        None => sum_values(ranks, &mut sums)?,
+    }
+    for (id, sum) in &mut sums {
+        let kept = sum.kept_mut();
+        *kept = kept.to(parameters.get(*id).device())?;
+    }
     Ok(sums)
 }
 

@@ -54,8 +54,12 @@ pub fn connect() -> Result<Arc<dyn Communicator>> {
 
 /// Which of the ranks that a launcher started on this machine this is, from 0; 0 where it is alone.
 pub(crate) fn local_rank() -> usize {
-    let is_alone = matches!(launch(variable), Ok(Launch::Alone));
-    let rank = |name| number(&variable, name);
+    local_rank_by(variable)
+}
+
+fn local_rank_by(value: impl Fn(&str) -> Option<String>) -> usize {
+    let is_alone = matches!(launch(&value), Ok(Launch::Alone));
+    let rank = |name| number(&value, name);
     LOCAL_RANKS.into_iter().find_map(rank).filter(|_| !is_alone).unwrap_or(0)
 }
 
@@ -120,9 +124,12 @@ fn over_tcp(size: usize, value: impl Fn(&str) -> Option<String>) -> Result<Launc
 mod tests {
     use super::*;
 
+    fn values(variables: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {
+        |name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.to_string())
+    }
+
     fn launched(variables: &[(&str, &str)]) -> Result<Launch> {
-        let value = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_string());
-        launch(value)
+        launch(values(variables))
     }
 
     #[track_caller]
@@ -166,6 +173,16 @@ mod tests {
         let [rank, size, _, port] = TORCHRUN;
         let found = launched(&[rank, size, ("MASTER_ADDR", "fe80::1"), port]);
         assert_eq!(found.unwrap(), tcp("[fe80::1]:29500"));
+    }
+
+    #[test]
+    fn a_rank_of_several_has_a_number_on_its_machine() {
+        let rank = |variables: &[(&str, &str)]| local_rank_by(values(variables));
+        assert_eq!(rank(&[&TORCHRUN[..], &[("LOCAL_RANK", "3")]].concat()), 3);
+        assert_eq!(rank(&[("OMPI_COMM_WORLD_SIZE", "2"), ("OMPI_COMM_WORLD_LOCAL_RANK", "1")]), 1);
+        assert_eq!(rank(&TORCHRUN), 0);
+        // What another program left says nothing of a process alone.
+        assert_eq!(rank(&[("LOCAL_RANK", "3"), ("WORLD_SIZE", "1")]), 0);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! Every rank holds all parameters. What is summed is summed in the order of the ranks, so that all of them take the same
 //! step, bit for bit, and a run with as many ranks again gives the same model.
 
+mod gpus;
 mod gradients;
 mod launcher;
 mod losses;
@@ -20,6 +21,7 @@ use std::ops::Range;
 pub use launcher::connect;
 pub use tcp::Tcp;
 
+pub(crate) use gpus::join_gpus;
 pub(crate) use gradients::sum_gradients;
 pub(crate) use launcher::local_rank;
 pub(crate) use losses::{Joined, PartLoss, join};

@@ -5,7 +5,7 @@ use std::ffi::c_void;
 
 use polytask_emulation::Order;
 
-use super::{Driver, Fault};
+use super::{Driver, Fault, Joined};
 use crate::cuda::{Grid, Numbers, Operand, Product};
 use crate::matrix::{Matrix, product};
 
@@ -25,6 +25,10 @@ fn layout(bytes: usize) -> Result<Layout, Fault> {
 unsafe fn values<'a, T>(address: u64, count: usize) -> &'a [T] {
     // SAFETY: as the caller says.
     unsafe { std::slice::from_raw_parts(address as *const T, count) }
+}
+
+fn alone() -> Fault {
+    Fault::Other("an emulated GPU cannot be joined with others".into())
 }
 
 impl Driver for Emulated {
@@ -127,5 +131,17 @@ impl Driver for Emulated {
 
     fn synchronize(&self) -> Result<(), Fault> {
         Ok(())
+    }
+
+    fn check_ranks(&self) -> Result<(), Fault> {
+        Err(alone())
+    }
+
+    fn rank_id(&self) -> Result<Vec<u8>, Fault> {
+        Err(alone())
+    }
+
+    fn join(&self, _rank: usize, _size: usize, _id: &[u8]) -> Result<Box<dyn Joined>, Fault> {
+        Err(alone())
     }
 }

@@ -3,6 +3,8 @@
 #[cfg(feature = "emulation")]
 mod emulated;
 #[cfg(feature = "cuda")]
+mod nccl;
+#[cfg(feature = "cuda")]
 mod nvidia;
 #[cfg(feature = "cuda")]
 mod nvidia_product;
@@ -17,7 +19,7 @@ use super::{Grid, Product};
 use crate::Device;
 
 /// Why a driver could not do something.
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// No memory of this size is left.
     OutOfMemory,
     /// Anything else, as the end of a sentence.
@@ -78,6 +80,24 @@ pub(super) trait Driver: Send + Sync {
     unsafe fn multiply(&self, product: &Product) -> Result<(), Fault>;
 
     fn synchronize(&self) -> Result<(), Fault>;
+
+    /// Whether GPUs of several processes can be joined.
+    fn check_ranks(&self) -> Result<(), Fault>;
+
+    /// What ranks join by.
+    fn rank_id(&self) -> Result<Vec<u8>, Fault>;
+
+    /// This GPU as one of several; waits for all.
+    fn join(&self, rank: usize, size: usize, id: &[u8]) -> Result<Box<dyn Joined>, Fault>;
+}
+
+/// A GPU that is one of several, of a process each.
+pub(crate) trait Joined: Send + Sync {
+    /// Replaces arrays, given by address and number of f32, by their sums over the GPUs, in the order of the stream.
+    ///
+    /// # Safety
+    /// So many values lie at each address.
+    unsafe fn sum(&self, arrays: &[(u64, usize)]) -> Result<(), Fault>;
 }
 
 /// The driver of a device.

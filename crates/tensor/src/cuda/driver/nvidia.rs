@@ -10,7 +10,7 @@ use cudarc::driver::{CudaContext, CudaStream};
 
 use super::nvidia_product::Products;
 use super::staging::Staging;
-use super::{Driver, Fault, ptx};
+use super::{Driver, Fault, Joined, nccl, ptx};
 use crate::cuda::gpu::locked;
 use crate::cuda::{Grid, Product};
 
@@ -215,5 +215,18 @@ impl Driver for Nvidia {
     fn synchronize(&self) -> Result<(), Fault> {
         self.bind()?;
         self.stream.synchronize().map_err(fault)
+    }
+
+    fn check_ranks(&self) -> Result<(), Fault> {
+        Ok(nccl::check()?)
+    }
+
+    fn rank_id(&self) -> Result<Vec<u8>, Fault> {
+        Ok(nccl::unique_id()?)
+    }
+
+    fn join(&self, rank: usize, size: usize, id: &[u8]) -> Result<Box<dyn Joined>, Fault> {
+        self.bind()?;
+        Ok(Box::new(nccl::Nccl::new(&self.stream, rank, size, id)?))
     }
 }
