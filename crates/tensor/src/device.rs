@@ -1,8 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::Result;
 use crate::cuda::Gpu;
-use crate::{Error, Result};
 
 /// Where a tensor's values lie, and what computes with them.
 ///
@@ -28,14 +28,6 @@ impl Device {
         match self {
             Device::Cpu => Ok(()),
             Device::Cuda(_) | Device::Emulated => Gpu::open(self).map(|_| ()),
-        }
-    }
-
-    /// The first GPU where it can be used; else the processor, and why.
-    pub fn auto() -> (Self, Option<Error>) {
-        match Device::Cuda(0).open() {
-            Ok(()) => (Device::Cuda(0), None),
-            Err(error) => (Device::Cpu, Some(error)),
         }
     }
 

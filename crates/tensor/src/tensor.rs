@@ -118,8 +118,19 @@ impl Tensor {
 
     /// The same values, those of a leaf as a leaf; products with them as a layer's weight are computed in `precision`.
     pub(crate) fn with_precision(&self, precision: Precision) -> Self {
-        let record = if self.is_leaf() { Record::Leaf } else { Record::Constant };
-        self.sharing(0, self.0.shape.clone(), precision, record)
+        self.sharing(0, self.0.shape.clone(), precision, self.leaf_or_constant())
+    }
+
+    /// The record of a tensor that stands for this one.
+    fn leaf_or_constant(&self) -> Record {
+        if self.is_leaf() { Record::Leaf } else { Record::Constant }
+    }
+
+    /// One that stands for this one, on a copy of its values that is nobody else's.
+    fn on_copy(&self, device: Device, storage: Storage) -> Self {
+        let (id, shape, storage) = (next_id(), self.0.shape.clone(), Arc::new(storage));
+        let (precision, record) = (self.0.precision, self.leaf_or_constant());
+        Self(Arc::new(Inner { id, device, shape, storage, start: 0, precision, record }))
     }
 
     /// A tensor of the storage's values, nobody else's.
@@ -161,9 +172,9 @@ impl Tensor {
         if device != Device::Cpu {
             self.0.storage.memory_on(Gpu::open(device)?)?;
         }
-        let record = if self.is_leaf() { Record::Leaf } else { Record::Constant };
         let (id, shape, storage) = (next_id(), self.0.shape.clone(), self.0.storage.clone());
         let Inner { start, precision, .. } = *self.0;
+        let record = self.leaf_or_constant();
         Ok(Self(Arc::new(Inner { id, device, shape, storage, start, precision, record })))
     }
 
@@ -296,12 +307,7 @@ impl Tensor {
         if own.is_none_or(|storage| storage.values_mut().is_none()) {
             let mut copy = memory::overwritable(self.len());
             copy.copy_from_slice(self.data());
-            let record = if self.is_leaf() { Record::Leaf } else { Record::Constant };
-            let (precision, device) = (self.0.precision, self.0.device);
-            *self = Self::alone_on(device, Storage::owned(copy), self.shape().to_vec(), record);
-            if let Some(inner) = Arc::get_mut(&mut self.0) {
-                inner.precision = precision;
-            }
+            *self = self.on_copy(self.0.device, Storage::owned(copy));
         }
         let length = self.len();
         let inner = Arc::get_mut(&mut self.0);

@@ -110,7 +110,7 @@ impl Gpu {
             return Ok(());
         }
         // SAFETY: `from` is a tensor's place, of so many values.
-        self.checked(unsafe { self.driver.copy(from.bits(), to.address() + 4 * first as u64, 4 * values) })
+        self.checked(unsafe { self.driver.copy(from.address(), to.address() + 4 * first as u64, 4 * values) })
     }
 
     /// Where a tensor's values lie on this GPU, for kernels that read them; copied there first where they do not.
@@ -130,7 +130,7 @@ impl Gpu {
         if grid.blocks.contains(&0) {
             return Ok(());
         }
-        let mut bits: Vec<u64> = arguments.iter().map(|argument| argument.bits()).collect();
+        let mut bits: Vec<u64> = arguments.iter().map(|argument| argument.address()).collect();
         let mut places: Vec<*mut c_void> =
             bits.iter_mut().map(|bits| std::ptr::from_mut(bits).cast()).collect();
         // SAFETY: each operation answers for the arguments of its kernels.
@@ -181,7 +181,7 @@ impl Gpu {
         let arrays: Vec<(u64, usize)> = arrays
             .iter()
             .filter(|(_, values)| *values > 0)
-            .map(|(place, values)| (place.bits(), *values))
+            .map(|(place, values)| (place.address(), *values))
             .collect();
         // SAFETY: they are tensors' places.
         self.checked(unsafe { joined.sum(&arrays) })

@@ -68,22 +68,16 @@ impl Argument {
         self.0 == 0
     }
 
-    /// The address that it is, for a table of addresses.
+    /// The address that it is; of a number its bits.
     pub(crate) fn address(self) -> u64 {
-        self.0
-    }
-
-    pub(super) fn bits(self) -> u64 {
         self.0
     }
 
     /// So many f32 behind the place that this argument points to.
     pub(crate) fn plus(self, values: usize) -> Self {
-        Self(self.0 + 4 * values as u64)
+        self.plus_bytes(4 * values)
     }
-}
 
-impl Argument {
     /// So many bytes behind the place that this argument points to.
     pub(crate) fn plus_bytes(self, bytes: usize) -> Self {
         Self(self.0 + bytes as u64)

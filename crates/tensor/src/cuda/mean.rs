@@ -1,3 +1,5 @@
+//! Sums and means of many values, in two stages whose order the number of values decides.
+
 use super::{Argument, Gpu, Grid, Memory};
 use crate::{Result, Tensor};
 

@@ -1,5 +1,5 @@
 use super::{Argument, Gpu, Grid, Memory};
-use crate::{Precision, Result, Tensor};
+use crate::{Gradient, Precision, Result, Tensor};
 
 /// Bytes of which the address of a bias is a multiple where a product adds it.
 const BIAS_ALIGNMENT: u64 = 16;
@@ -123,6 +123,21 @@ impl Gpu {
             None => self.multiply(&product)?,
         }
         Ok(result)
+    }
+
+    /// The gradient of a matrix that is the product of two others; `None` where it is not tracked.
+    pub(crate) fn gradient(
+        &'static self,
+        of: &Tensor,
+        precision: Precision,
+        left: Side<'_>,
+        right: Side<'_>,
+    ) -> Result<Option<Gradient>> {
+        if !of.is_tracked() {
+            return Ok(None);
+        }
+        let product = self.product(precision, left, right, None)?;
+        Ok(Some(Tensor::on_gpu(product, of.shape()).into()))
     }
 
     /// Adds the bias to each row.

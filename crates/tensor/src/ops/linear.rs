@@ -117,13 +117,10 @@ pub(super) fn gradients_of_product(
 ) -> Result<Vec<Option<Gradient>>> {
     let precision = weight.precision();
     if let Some(gpu) = Gpu::of([dy, x, weight])? {
-        let gradient = |of: &Tensor, left: Side<'_>, right: Side<'_>| {
-            let product = of.is_tracked().then(|| gpu.product(precision, left, right, None)).transpose()?;
-            Ok(product.map(|product| Gradient::Dense(Tensor::on_gpu(product, of.shape()))))
-        };
-        let (dx, dw) =
-            ((dy.into(), Side::from(weight).transposed()), (Side::from(x).transposed(), dy.into()));
-        return Ok(vec![gradient(x, dx.0, dx.1)?, gradient(weight, dw.0, dw.1)?]);
+        return Ok(vec![
+            gpu.gradient(x, precision, dy.into(), Side::from(weight).transposed())?,
+            gpu.gradient(weight, precision, Side::from(x).transposed(), dy.into())?,
+        ]);
     }
     let (rows, inputs) = x.rows_columns();
     let (_, outputs) = weight.rows_columns();

@@ -67,19 +67,14 @@ impl Operation for LinearTransposed {
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
         let ((rows, inputs), (outputs, _)) = (self.x.rows_columns(), self.weight.rows_columns());
-        let db = gradient_of_bias(gradient)?;
+        let (db, precision) = (gradient_of_bias(gradient)?, self.weight.precision());
         if let Some(gpu) = Gpu::of([gradient, &self.x, &self.weight])? {
-            let precision = self.weight.precision();
-            let product = |of: &Tensor, left: Side<'_>, right: &Tensor| {
-                let product =
-                    of.is_tracked().then(|| gpu.product(precision, left, right.into(), None)).transpose()?;
-                Ok(product.map(|product| Gradient::Dense(Tensor::on_gpu(product, of.shape()))))
-            };
-            let dx = product(&self.x, gradient.into(), &self.weight)?;
-            let dw = product(&self.weight, Side::from(gradient).transposed(), &self.x)?;
+            let (x, weight) = (&self.x, &self.weight);
+            let dx = gpu.gradient(x, precision, gradient.into(), weight.into())?;
+            let dw = gpu.gradient(weight, precision, Side::from(gradient).transposed(), x.into())?;
             return Ok(vec![dx, dw, Some(db)]);
         }
-        let (dy, precision) = (Matrix::new(gradient.data(), outputs), self.weight.precision());
+        let dy = Matrix::new(gradient.data(), outputs);
         let dx = self.x.is_tracked().then(|| {
             let mut dx = memory::overwritable(rows * inputs);
             product_in(precision, &mut dx, dy, Matrix::new(self.weight.data(), inputs), outputs, inputs);

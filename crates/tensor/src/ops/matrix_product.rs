@@ -117,10 +117,7 @@ impl MatrixProduct {
             Side::Plain => (a.transposed(), dc),
             Side::Transposed => (dc.transposed(), a),
         };
-        let gradient = |of: &Tensor, (left, right)| {
-            let product = gpu.product(Precision::F32, left, right, None)?;
-            Ok(Some(Tensor::on_gpu(product, of.shape()).into()))
-        };
+        let gradient = |of, (left, right)| gpu.gradient(of, Precision::F32, left, right);
         Ok(vec![gradient(&self.a, da)?, gradient(&self.b, db)?])
     }
 }

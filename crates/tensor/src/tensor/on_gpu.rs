@@ -38,13 +38,7 @@ impl Tensor {
         if !is_own || self.0.storage.len() != self.len() {
             let copy = gpu.allocate(self.len())?;
             gpu.copy(self.address_on(gpu)?, &copy, 0, self.len())?;
-            let record = if self.is_leaf() { Record::Leaf } else { Record::Constant };
-            let (precision, shape) = (self.0.precision, self.0.shape.clone());
-            let storage = Storage::on_gpu(copy, self.len());
-            *self = Self::alone_on(gpu.device(), storage, shape, record);
-            if let Some(inner) = Arc::get_mut(&mut self.0) {
-                inner.precision = precision;
-            }
+            *self = self.on_copy(gpu.device(), Storage::on_gpu(copy, self.len()));
         }
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.device = gpu.device();

@@ -94,7 +94,7 @@ impl Driver for Emulated {
     unsafe fn multiply(&self, shape: &Product) -> Result<(), Fault> {
         let Product { rows, inner, columns, .. } = *shape;
         let read = |operand: Operand, count: usize| -> Vec<f32> {
-            let address = operand.address.bits();
+            let address = operand.address.address();
             match shape.numbers {
                 // SAFETY: as the trait says.
                 Numbers::F32 | Numbers::Tf32 => unsafe { values::<f32>(address, count) }.to_vec(),
@@ -117,11 +117,11 @@ impl Driver for Emulated {
         let right = matrix(&right, shape.right, [inner, columns]);
         // SAFETY: as the trait says.
         let result =
-            unsafe { std::slice::from_raw_parts_mut(shape.result.bits() as *mut f32, rows * columns) };
+            unsafe { std::slice::from_raw_parts_mut(shape.result.address() as *mut f32, rows * columns) };
         product(result, left, right, inner, columns);
         if let Some(bias) = shape.bias {
             // SAFETY: as the trait says.
-            let bias = unsafe { values::<f32>(bias.bits(), columns) };
+            let bias = unsafe { values::<f32>(bias.address(), columns) };
             for row in result.chunks_mut(columns.max(1)) {
                 row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
             }

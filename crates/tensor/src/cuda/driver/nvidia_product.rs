@@ -100,7 +100,7 @@ impl Products {
             is_transposed: [left.is_transposed, right.is_transposed],
             has_bias: bias.is_some(),
             numbers,
-            alignments: [left.address, right.address, to].map(|address| alignment(address.bits())),
+            alignments: [left.address, right.address, to].map(|address| alignment(address.address())),
         };
         let mut plans = locked(&self.plans);
         if plans.len() > MOST_PLANS {
@@ -108,28 +108,27 @@ impl Products {
         }
         let plan = match plans.entry(shape) {
             std::collections::hash_map::Entry::Occupied(plan) => plan.into_mut(),
-            std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(Plan::new(shape, self.handle, bias.map_or(0, |bias| bias.bits())).map_err(said)?)
-            }
+            std::collections::hash_map::Entry::Vacant(place) => place
+                .insert(Plan::new(shape, self.handle, bias.map_or(0, |bias| bias.address())).map_err(said)?),
         };
         let (one, zero) = (1.0f32, 0.0f32);
         // SAFETY: the plan is of these shapes, which the addresses cover.
         unsafe {
             if let Some(bias) = bias {
-                plan.set_bias(bias.bits()).map_err(said)?;
+                plan.set_bias(bias.address()).map_err(said)?;
             }
             result::matmul(
                 self.handle,
                 plan.description,
                 (&raw const one).cast(),
                 (&raw const zero).cast(),
-                right.address.bits() as *const c_void,
+                right.address.address() as *const c_void,
                 plan.right,
-                left.address.bits() as *const c_void,
+                left.address.address() as *const c_void,
                 plan.left,
-                to.bits() as *const c_void,
+                to.address() as *const c_void,
                 plan.result,
-                to.bits() as *mut c_void,
+                to.address() as *mut c_void,
                 plan.result,
                 &raw const plan.chosen.algo,
                 self.workspace as *mut c_void,

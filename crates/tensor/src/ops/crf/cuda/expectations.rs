@@ -72,13 +72,7 @@ impl Expectations {
     fn redo_in_logarithms(&self, inputs: &Inputs, is_trusted: &Memory, blocks: usize) -> Result<()> {
         let gpu = self.gpu;
         let alpha = gpu.allocate(2 * inputs.tokens * inputs.tags)?;
-        let arguments = [
-            inputs.emissions,
-            inputs.transitions,
-            inputs.start,
-            inputs.end,
-            Argument::from(&inputs.forbidden),
-            inputs.offsets,
+        let own = [
             is_trusted.into(),
             inputs.texts.into(),
             inputs.tags.into(),
@@ -89,6 +83,7 @@ impl Expectations {
             gpu.read(&self.pairs)?,
             Argument::from(&self.losses),
         ];
+        let arguments = [&inputs.first_arguments()[..], &own].concat();
         let grid = Grid::blocks(blocks, THREADS).with_shared(16 * inputs.tags);
         gpu.launch("crf_exact", "crf_exact", grid, &arguments)
     }

@@ -54,6 +54,12 @@ impl Inputs {
         })
     }
 
+    /// What the kernels of the whole chain begin with.
+    fn first_arguments(&self) -> [Argument; 6] {
+        let forbidden = Argument::from(&self.forbidden);
+        [self.emissions, self.transitions, self.start, self.end, forbidden, self.offsets]
+    }
+
     /// Room for a value a token and tag.
     fn values(&self) -> Result<Memory> {
         self.gpu.allocate(self.tokens * self.tags)

@@ -15,17 +15,8 @@ pub(in crate::ops::crf) fn best_sequences(
 ) -> Result<std::result::Result<Vec<u32>, usize>> {
     let inputs = Inputs::new(gpu, emissions, weights, offsets)?;
     let (came_from, sequences) = (inputs.values()?, gpu.allocate(inputs.tokens)?);
-    let arguments = [
-        inputs.emissions,
-        inputs.transitions,
-        inputs.start,
-        inputs.end,
-        Argument::from(&inputs.forbidden),
-        inputs.offsets,
-        inputs.tags.into(),
-        Argument::from(&came_from),
-        Argument::from(&sequences),
-    ];
+    let results = [&came_from, &sequences].map(Argument::from);
+    let arguments = [&inputs.first_arguments()[..], &[inputs.tags.into()], &results].concat();
     let (name, grid) = with_matrix_in_shared(
         ["crf_viterbi_in_shared", "crf_viterbi"],
         inputs.grid_of_texts(),
