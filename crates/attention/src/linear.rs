@@ -13,6 +13,7 @@ use crate::lora::Lora;
 pub struct Linear {
     weight: ParameterId,
     bias: Bias,
+    parts: usize,
     /// What each adapter adds.
     lora: Vec<Option<Lora>>,
 }
@@ -38,7 +39,7 @@ impl Linear {
         parts: usize,
     ) -> Result<Self> {
         let weight = weight(builder, inputs, outputs, parts)?;
-        Ok(Self { weight, bias: Bias::new(builder, parts * outputs)?, lora: Vec::new() })
+        Ok(Self { weight, bias: Bias::new(builder, parts * outputs)?, parts, lora: Vec::new() })
     }
 
     /// [`stacked`](Self::stacked) without a bias.
@@ -52,17 +53,18 @@ impl Linear {
         parts: usize,
     ) -> Result<Self> {
         let weight = weight(builder, inputs, outputs, parts)?;
-        Ok(Self { weight, bias: Bias::none(parts * outputs), lora: Vec::new() })
+        Ok(Self { weight, bias: Bias::none(parts * outputs), parts, lora: Vec::new() })
     }
 
     /// The same layer with what some adapters add to it: where an adapter has a `lora_rank`, the parameters `lora.a`
-    /// `[inputs, rank]` and `lora.b` `[rank, outputs]`, or `lora.TASK.a` and `lora.TASK.b`.
+    /// `[inputs, rank]` and `lora.b` `[rank, outputs]`, or `lora.TASK.a` and `lora.TASK.b`; in a stacked layer a pair for each
+    /// part, `lora.a0` and so on.
     ///
     /// # Errors
     /// A name is taken, or the builder's file lacks a parameter.
     pub fn with_adapters(mut self, builder: &mut ParameterBuilder<'_>, adapters: &[Adapter]) -> Result<Self> {
         let (inputs, outputs) = builder.get(self.weight).rows_columns();
-        let lora = |adapter| Lora::new(builder, [inputs, outputs], adapter);
+        let lora = |adapter| Lora::new(builder, [inputs, outputs / self.parts], self.parts, adapter);
         self.lora = adapters.iter().map(lora).collect::<Result<_>>()?;
         Ok(self)
     }

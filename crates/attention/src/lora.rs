@@ -11,21 +11,22 @@ use crate::adapter::LORA;
 /// ```
 ///
 /// Hu et al., *LoRA: Low-Rank Adaptation of Large Language Models*, 2021. Parameters: `a` `[inputs, rank]`, uniform in
-/// ±1 / √inputs, and `b` `[rank, outputs]`, zero, so that it changes nothing at first. A stacked layer has one `a` for all
-/// its parts.
+/// ±1 / √inputs, and `b` `[rank, outputs]`, zero, so that it changes nothing at first. In a stacked layer each part has its
+/// own: `a0` and `b0`, `a1` and `b1` and so on.
 #[derive(Clone, Debug)]
 pub(crate) struct Lora {
-    a: ParameterId,
-    b: ParameterId,
+    /// A and B of each part.
+    parts: Vec<[ParameterId; 2]>,
     scale: f32,
     dropout: f32,
 }
 
 impl Lora {
-    /// That of an adapter beneath the builder's prefix; `None` where its rank is 0.
+    /// That of an adapter beneath the builder's prefix, for so many parts of so many outputs; `None` where its rank is 0.
     pub(crate) fn new(
         builder: &mut ParameterBuilder<'_>,
         [inputs, outputs]: [usize; 2],
+        parts: usize,
         adapter: &Adapter,
     ) -> Result<Option<Self>> {
         let rank = adapter.config.lora_rank;
@@ -34,15 +35,29 @@ impl Lora {
         }
         let mut builder = builder.part(adapter.part(LORA));
         let bound = 1.0 / (inputs.max(1) as f32).sqrt();
-        let a = builder.parameter("a", &[inputs, rank], Initializer::Uniform { bound })?;
-        let b = builder.parameter("b", &[rank, outputs], Initializer::Constant(0.0))?;
+        let mut part = |part: usize| -> Result<[ParameterId; 2]> {
+            let number = if parts == 1 { String::new() } else { part.to_string() };
+            let a =
+                builder.parameter(&format!("a{number}"), &[inputs, rank], Initializer::Uniform { bound })?;
+            let b = builder.parameter(&format!("b{number}"), &[rank, outputs], Initializer::Constant(0.0))?;
+            Ok([a, b])
+        };
+        let parts = (0..parts).map(&mut part).collect::<Result<_>>()?;
         let (scale, dropout) = (adapter.config.lora_alpha / rank as f32, adapter.config.lora_dropout);
-        Ok(Some(Self { a, b, scale, dropout }))
+        Ok(Some(Self { parts, scale, dropout }))
     }
 
-    /// What it adds, `[rows, inputs]` → `[rows, outputs]`.
+    /// What it adds, `[rows, inputs]` → `[rows, parts · outputs]`.
     pub(crate) fn forward(&self, parameters: &Parameters, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let inner = ops::linear(&pass.dropout(x, self.dropout)?, parameters.get(self.a), None)?;
-        ops::linear(&ops::scale(&inner, self.scale)?, parameters.get(self.b), None)
+        let x = pass.dropout(x, self.dropout)?;
+        let part = |&[a, b]: &[ParameterId; 2]| {
+            let inner = ops::linear(&x, parameters.get(a), None)?;
+            ops::linear(&ops::scale(&inner, self.scale)?, parameters.get(b), None)
+        };
+        let parts = self.parts.iter().map(part).collect::<Result<Vec<_>>>()?;
+        match parts.as_slice() {
+            [one] => Ok(one.clone()),
+            parts => ops::concatenate_columns(&parts.iter().collect::<Vec<_>>()),
+        }
     }
 }

@@ -7,8 +7,8 @@ use polytask_tensor::{Parameters, Precision, Tensor, ops};
 
 use crate::{Error, Model, Result};
 
-/// What the first matrix of LoRA is called beneath its layer.
-const LORA: &str = ".lora.a";
+/// What the first matrices of LoRA are called beneath their layer: that of a layer, or of the first part of a stacked one.
+const LORA: [&str; 2] = [".lora.a", ".lora.a0"];
 
 impl Model {
     /// The same model without adapters, the shared LoRA folded into the encoder's weights:
@@ -27,10 +27,11 @@ impl Model {
         for (_, parameter) in parameters.iter().filter(|(_, p)| !Adapter::is_part_of_one(&p.name)) {
             values.insert(parameter.name.clone(), parameter.tensor().clone());
         }
-        for layer in parameters.iter().filter_map(|(_, parameter)| parameter.name.strip_suffix(LORA)) {
-            let [weight, a, b] = ["weight", "lora.a", "lora.b"].map(|name| find(&parameters, layer, name));
-            let product = ops::scale(&ops::linear(a?, b?, None)?, scale)?;
-            values.insert(format!("{layer}.weight"), ops::add(weight?, &product)?);
+        let layer = |name: &str| LORA.iter().find_map(|suffix| name.strip_suffix(suffix).map(str::to_owned));
+        for layer in parameters.iter().filter_map(|(_, parameter)| layer(&parameter.name)) {
+            let weight = find(&parameters, &layer, "weight")?;
+            let change = ops::scale(&product(&parameters, &layer)?, scale)?;
+            values.insert(format!("{layer}.weight"), ops::add(weight, &change)?);
         }
         let mut config = self.config().copy()?;
         config.adapters.clear();
@@ -62,6 +63,22 @@ impl Model {
             );
         }
         Ok(config.lora_alpha / config.lora_rank as f32)
+    }
+}
+
+/// A B of a layer, `[inputs, outputs]`; of a stacked layer those of its parts side by side.
+fn product(parameters: &Parameters, layer: &str) -> Result<Tensor> {
+    let of_part = |number: &str| {
+        let [a, b] = ["a", "b"].map(|name| find(parameters, layer, &format!("lora.{name}{number}")));
+        Ok(ops::linear(a?, b?, None)?)
+    };
+    let has_part = |part: &usize| parameters.find(&format!("{layer}.lora.a{part}")).is_some();
+    let parts = (0..).take_while(has_part).map(|part| of_part(&part.to_string()));
+    let parts = parts.collect::<Result<Vec<_>>>()?;
+    if parts.is_empty() {
+        of_part("")
+    } else {
+        Ok(ops::concatenate_columns(&parts.iter().collect::<Vec<_>>())?)
     }
 }
 
