@@ -13,7 +13,7 @@ fn workspaces() -> Vec<Workspace> {
     let own: [&[&str]; 4] = [
         &["tasks.entities.decoder=softmax"],
         &["tasks.entities.decoder=crf", "encoder.norm=post", "encoder.layers=2"],
-        &["encoder.recompute_activations=true"],
+        &["encoder.recompute_activations=true", "trainer.precision=bf16"],
         &["trainer.precision=bf16", "task_attention.pooling=mean"],
     ];
     let pretrained: [(&str, &[&str]); 4] = [

@@ -120,6 +120,27 @@ impl Linear {
         }
     }
 
+    /// `next` of the [`forward_gelu_adapted`](Self::forward_gelu_adapted), each with what one adapter adds: of
+    /// `[rows, inputs]` the rows of `next`. One operation where neither layer has that adapter.
+    ///
+    /// # Errors
+    /// `x` has another number of columns, or `next` another number of inputs.
+    pub fn feed_forward_adapted(
+        &self,
+        next: &Linear,
+        parameters: &Parameters,
+        x: &Tensor,
+        adapter: Option<usize>,
+        pass: &mut Pass,
+    ) -> Result<Tensor> {
+        if self.lora(adapter).is_none() && next.lora(adapter).is_none() {
+            let [w1, w2] = [self, next].map(|layer| parameters.get(layer.weight));
+            return ops::feed_forward(x, w1, self.bias.of(parameters), w2, next.bias.of(parameters));
+        }
+        let inner = self.forward_gelu_adapted(parameters, x, adapter, pass)?;
+        next.forward_adapted(parameters, &inner, adapter, pass)
+    }
+
     /// The number of columns of what it gives.
     pub(crate) fn outputs(&self, builder: &ParameterBuilder<'_>) -> usize {
         builder.get(self.weight).rows_columns().1
@@ -181,6 +202,19 @@ mod tests {
         assert_close(gelu.data(), ops::gelu(&merged).unwrap().data(), 1e-5);
         // The adapter of a task is another one.
         assert_eq!(forward(&parameters, Some(1)).data(), plain.data());
+    }
+
+    #[test]
+    fn two_layers_at_once_are_one_after_the_other() {
+        let (mut parameters, layer) = adapted(0.0);
+        let next = Linear::new(&mut ParameterBuilder::random(&mut parameters, 2).part("next"), 4, 6).unwrap();
+        fill(&mut parameters, "lora.b");
+        let (x, mut pass) = (sample(&[5, 6], 1), Pass::inference());
+        for adapter in [None, Some(0)] {
+            let at_once = layer.feed_forward_adapted(&next, &parameters, &x, adapter, &mut pass).unwrap();
+            let inner = layer.forward_gelu_adapted(&parameters, &x, adapter, &mut pass).unwrap();
+            assert_eq!(at_once.data(), next.forward(&parameters, &inner).unwrap().data());
+        }
     }
 
     #[test]

@@ -163,8 +163,7 @@ impl FeedForward {
         adapter: Option<usize>,
         pass: &mut Pass,
     ) -> Result<Tensor> {
-        let inner = self.up.forward_gelu_adapted(parameters, x, adapter, pass)?;
-        let y = self.down.forward_adapted(parameters, &inner, adapter, pass)?;
+        let y = self.up.feed_forward_adapted(&self.down, parameters, x, adapter, pass)?;
         self.bottlenecks.forward(parameters, y, adapter)
     }
 }

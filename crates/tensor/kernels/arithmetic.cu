@@ -55,7 +55,7 @@ extern "C" __global__ void fill_with(const float *value, float *result, unsigned
 }
 
 // total = Σ a, by one block.
-extern "C" __global__ void sum(const float *a, float *total, unsigned long long count) {
+extern "C" __global__ void __launch_bounds__(1024) sum(const float *a, float *total, unsigned long long count) {
     float sum = 0.0f;
     for (unsigned long long i = threadIdx.x; i < count; i += blockDim.x) {
         sum += a[i];

@@ -4,7 +4,7 @@
 
 // to_{r, c} = from_{r, c} for r < rows, c < columns: neighbouring columns of matrices of `from_width` and `to_width`, each
 // given by the place of its first value that is copied. A row is one warp's.
-extern "C" __global__ void copy_columns(
+extern "C" __global__ void __launch_bounds__(256) copy_columns(
     const float *from, int from_width, float *to, int to_width, unsigned int rows, int columns
 ) {
     const unsigned long long row = first_index() / WARP;

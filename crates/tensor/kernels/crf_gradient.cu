@@ -23,7 +23,7 @@ extern "C" __global__ void __launch_bounds__(256) crf_emission_gradient(
 }
 
 // ds and dz [tags] of de; a thread a tag.
-extern "C" __global__ void crf_end_gradients(
+extern "C" __global__ void __launch_bounds__(256) crf_end_gradients(
     const float *de, const unsigned int *offsets, int texts, int tags, float *ds, float *dz
 ) {
     const int tag = first_index();
@@ -46,7 +46,7 @@ extern "C" __global__ void crf_end_gradients(
 
 // dA = (F ⊙ products + pairs − counts) · *gradient / tokens, all [tags, tags]: `products` Σ_t u_t(i) r_t(j), `pairs` the
 // probabilities of texts that were done in logarithms, `counts` how often tags y follow each other.
-extern "C" __global__ void crf_transition_gradient(
+extern "C" __global__ void __launch_bounds__(256) crf_transition_gradient(
     const float *factors, const float *products, const float *pairs, const float *counts, const float *gradient, float tokens,
     int count, float *da
 ) {

@@ -19,7 +19,7 @@ __device__ __forceinline__ float weight(const float *weights, unsigned int of_cl
 
 }  // namespace
 
-extern "C" __global__ void cross_entropy_forward(
+extern "C" __global__ void __launch_bounds__(1024) cross_entropy_forward(
     const float *x,
     const unsigned int *targets,
     const float *weights,
@@ -58,7 +58,7 @@ extern "C" __global__ void cross_entropy_forward(
 }
 
 // `of_all` is Σ_c of_each w_c, `gradient` the place of dL.
-extern "C" __global__ void cross_entropy_backward(
+extern "C" __global__ void __launch_bounds__(1024) cross_entropy_backward(
     const float *x,
     const unsigned int *targets,
     const float *weights,

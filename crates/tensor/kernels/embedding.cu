@@ -5,7 +5,7 @@
 #include "common.cuh"
 
 // The sum is added to what Y holds, if `adds`. A row of Y is one warp's.
-extern "C" __global__ void sum_named_rows(
+extern "C" __global__ void __launch_bounds__(256) sum_named_rows(
     const float *table, const unsigned int *ids, int a_row, unsigned int rows, int width, int adds, float *y
 ) {
     const unsigned long long row = first_index() / WARP;

@@ -23,7 +23,7 @@ __device__ __forceinline__ unsigned long long place(unsigned int row, int width,
 }  // namespace
 
 // A thread sums a column of a segment, in the order of its rows; a block takes blockDim.x columns.
-extern "C" __global__ void segment_pool(
+extern "C" __global__ void __launch_bounds__(128) segment_pool(
     const float *x, const unsigned int *offsets, int width, bool is_mean, float *y
 ) {
     const unsigned int first = offsets[blockIdx.x];
@@ -42,7 +42,7 @@ extern "C" __global__ void segment_pool(
     y[place(blockIdx.x, width, column)] = sum;
 }
 
-extern "C" __global__ void segment_pool_backward(
+extern "C" __global__ void __launch_bounds__(128) segment_pool_backward(
     const float *dy, const unsigned int *offsets, int width, bool is_mean, float *dx
 ) {
     const unsigned int first = offsets[blockIdx.x];
@@ -58,7 +58,8 @@ extern "C" __global__ void segment_pool_backward(
 }
 
 // A block takes a segment, each of its warps every so many columns; the lanes stride over the rows.
-extern "C" __global__ void segment_softmax_forward(const float *x, const unsigned int *offsets, int width, float *y) {
+extern "C" __global__ void __launch_bounds__(256)
+    segment_softmax_forward(const float *x, const unsigned int *offsets, int width, float *y) {
     const unsigned int begin = offsets[blockIdx.x] + threadIdx.x % WARP;
     const unsigned int end = offsets[blockIdx.x + 1];
     for (int column = threadIdx.x / WARP; column < width; column += blockDim.x / WARP) {
@@ -78,7 +79,7 @@ extern "C" __global__ void segment_softmax_forward(const float *x, const unsigne
     }
 }
 
-extern "C" __global__ void segment_softmax_backward(
+extern "C" __global__ void __launch_bounds__(256) segment_softmax_backward(
     const float *y, const float *dy, const unsigned int *offsets, int width, float *dx
 ) {
     const unsigned int begin = offsets[blockIdx.x] + threadIdx.x % WARP;

@@ -7,7 +7,8 @@
 
 #include "softmax.cuh"
 
-extern "C" __global__ void softmax_forward(const float *x, float *y, int columns) {
+extern "C" __global__ void __launch_bounds__(1024)
+    softmax_forward(const float *x, float *y, int columns) {
     const unsigned long long first = static_cast<unsigned long long>(blockIdx.x) * columns;
     const float max = row_max(x + first, columns);
     const float sum = row_sum_of_exponentials(x + first, max, columns);
@@ -16,7 +17,8 @@ extern "C" __global__ void softmax_forward(const float *x, float *y, int columns
     }
 }
 
-extern "C" __global__ void softmax_backward(const float *y, const float *dy, float *dx, int columns) {
+extern "C" __global__ void __launch_bounds__(1024)
+    softmax_backward(const float *y, const float *dy, float *dx, int columns) {
     const unsigned long long first = static_cast<unsigned long long>(blockIdx.x) * columns;
     float dot = 0.0f;
     for (int column = threadIdx.x; column < columns; column += blockDim.x) {
@@ -28,7 +30,8 @@ extern "C" __global__ void softmax_backward(const float *y, const float *dy, flo
     }
 }
 
-extern "C" __global__ void log_softmax_forward(const float *x, float *y, int columns) {
+extern "C" __global__ void __launch_bounds__(1024)
+    log_softmax_forward(const float *x, float *y, int columns) {
     const unsigned long long first = static_cast<unsigned long long>(blockIdx.x) * columns;
     const float max = row_max(x + first, columns);
     const float log_sum = logf(row_sum_of_exponentials(x + first, max, columns));
@@ -37,7 +40,8 @@ extern "C" __global__ void log_softmax_forward(const float *x, float *y, int col
     }
 }
 
-extern "C" __global__ void log_softmax_backward(const float *y, const float *dy, float *dx, int columns) {
+extern "C" __global__ void __launch_bounds__(1024)
+    log_softmax_backward(const float *y, const float *dy, float *dx, int columns) {
     const unsigned long long first = static_cast<unsigned long long>(blockIdx.x) * columns;
     float sum = 0.0f;
     for (int column = threadIdx.x; column < columns; column += blockDim.x) {

@@ -63,6 +63,11 @@ impl Gpu {
         Memory::new(self, 4 * values)
     }
 
+    /// The same for so many bf16.
+    pub(crate) fn allocate_bf16(&'static self, values: usize) -> Result<Memory> {
+        Memory::new(self, 2 * values)
+    }
+
     /// Memory for so many f32, all zero.
     pub(crate) fn zeros(&'static self, values: usize) -> Result<Memory> {
         let memory = self.allocate(values)?;
@@ -155,8 +160,20 @@ impl Gpu {
         Ok(result)
     }
 
-    /// result = left · right (+ bias).
+    /// Whether [`multiply`](Self::multiply) can compute a product with its epilogue; asked anew only for a new kind of product.
+    pub(crate) fn can_multiply(&self, product: &Product) -> Result<bool> {
+        let is_empty = [product.rows, product.inner, product.columns].contains(&0);
+        if is_empty || !product.fits_epilogue() {
+            return Ok(false);
+        }
+        self.checked(self.driver.can_multiply(product))
+    }
+
+    /// result = left · right; nothing where a size is 0.
     pub(crate) fn multiply(&self, product: &Product) -> Result<()> {
+        if [product.rows, product.inner, product.columns].contains(&0) {
+            return Ok(());
+        }
         // SAFETY: whoever described the product took the addresses from tensors of its shapes.
         self.checked(unsafe { self.driver.multiply(product) })
     }

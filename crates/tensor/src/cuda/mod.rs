@@ -13,10 +13,11 @@ mod gpu;
 mod launch;
 mod mean;
 mod memory;
+mod multiply;
 mod product;
 
 pub(crate) use driver::Joined;
 pub(crate) use gpu::Gpu;
 pub(crate) use launch::{Argument, Grid};
 pub(crate) use memory::Memory;
-pub(crate) use product::{Numbers, Operand, Product, Side};
+pub(crate) use product::{Epilogue, Numbers, Operand, Product, Side};

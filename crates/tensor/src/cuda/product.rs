@@ -1,8 +1,10 @@
-use super::{Argument, Gpu, Grid, Memory};
-use crate::{Gradient, Precision, Result, Tensor};
+use super::Argument;
+use crate::{Precision, Tensor};
 
-/// Bytes of which the address of a bias is a multiple where a product adds it.
-const BIAS_ALIGNMENT: u64 = 16;
+/// Bytes of which the addresses that an epilogue uses are multiples: it reads whole vectors.
+const ALIGNMENT: u64 = 16;
+/// Values of which the rows of an epilogue's matrix are multiples.
+const COLUMNS_ALIGNMENT: usize = 8;
 
 /// In which numbers a product is computed. Sums are f32 always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +15,16 @@ pub(crate) enum Numbers {
     Tf32,
     /// Both sides are bf16, two bytes a value.
     Bf16,
+}
+
+impl From<Precision> for Numbers {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Numbers::F32,
+            Precision::Tf32 => Numbers::Tf32,
+            Precision::Bf16 => Numbers::Bf16,
+        }
+    }
 }
 
 /// One side of a product: row-major values, read transposed where that is said.
@@ -33,8 +45,55 @@ impl Operand {
     }
 }
 
-/// `result [rows, columns] = left [rows, inner] · right [inner, columns] (+ bias [columns])`, all row-major.
+/// What a product does besides, where the GPU can do it so: [`Gpu::can_multiply`](super::Gpu::can_multiply).
 ///
+/// GELU is its approximation by tanh: gelu(z) = z/2 · (1 + tanh(√(2/π) (z + 0.044715 z³))), off by 5e-4 at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Epilogue {
+    Nothing,
+    /// Adds `bias [columns]` to each row.
+    Bias(Argument),
+    /// gelu(product + `bias [columns]`), and in `sum [rows, columns]`, where it is given, what GELU is taken of. Bias, sum and
+    /// result are bf16.
+    BiasGelu {
+        bias: Argument,
+        sum: Option<Argument>,
+    },
+    /// The product ⊙ gelu'(`sum [rows, columns]`). Sum and result are bf16.
+    GeluGradient {
+        sum: Argument,
+    },
+    /// Writes Σ over the rows of right, `[columns]`, beside the product: a bias's gradient beside its weight's.
+    RightSums(Argument),
+}
+
+impl Epilogue {
+    /// The address of its vector, `[columns]`.
+    pub(crate) fn vector(self) -> Option<Argument> {
+        match self {
+            Self::Bias(vector) | Self::RightSums(vector) | Self::BiasGelu { bias: vector, .. } => {
+                Some(vector)
+            }
+            Self::Nothing | Self::GeluGradient { .. } => None,
+        }
+    }
+
+    /// The address of its matrix, `[rows, columns]`.
+    pub(crate) fn matrix(self) -> Option<Argument> {
+        match self {
+            Self::BiasGelu { sum, .. } => sum,
+            Self::GeluGradient { sum } => Some(sum),
+            Self::Nothing | Self::Bias(_) | Self::RightSums(_) => None,
+        }
+    }
+
+    /// Whether the result is bf16, which feeds another product, rather than f32.
+    pub(crate) fn rounds(self) -> bool {
+        matches!(self, Self::BiasGelu { .. } | Self::GeluGradient { .. })
+    }
+}
+
+/// `result [rows, columns] = left [rows, inner] · right [inner, columns]`, all row-major.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Product {
     pub(crate) rows: usize,
@@ -42,9 +101,28 @@ pub(crate) struct Product {
     pub(crate) columns: usize,
     pub(crate) left: Operand,
     pub(crate) right: Operand,
-    pub(crate) bias: Option<Argument>,
     pub(crate) result: Argument,
     pub(crate) numbers: Numbers,
+    pub(crate) epilogue: Epilogue,
+}
+
+impl Product {
+    /// The same with an epilogue.
+    pub(crate) fn with(self, epilogue: Epilogue) -> Self {
+        Self { epilogue, ..self }
+    }
+
+    /// Whether the documentation of cuBLASLt promises the epilogue.
+    pub(crate) fn fits_epilogue(&self) -> bool {
+        let is_aligned = |place: Option<Argument>| {
+            place.is_none_or(|place| !place.is_null() && place.address().is_multiple_of(ALIGNMENT))
+        };
+        let (vector, matrix) = (self.epilogue.vector(), self.epilogue.matrix());
+        is_aligned(vector)
+            && is_aligned(matrix)
+            && (matrix.is_none() || self.columns.is_multiple_of(COLUMNS_ALIGNMENT))
+            && !(self.right.is_transposed && matches!(self.epilogue, Epilogue::RightSums(_)))
+    }
 }
 
 /// A matrix as one side of a product, read transposed or not.
@@ -66,117 +144,42 @@ impl Side<'_> {
         Self { is_transposed: !self.is_transposed, ..self }
     }
 
-    fn shape(self) -> [usize; 2] {
+    pub(super) fn shape(self) -> [usize; 2] {
         let (rows, columns) = self.matrix.rows_columns();
         if self.is_transposed { [columns, rows] } else { [rows, columns] }
     }
 }
 
-impl Gpu {
-    /// left · right (+ bias, one value a column), in the numbers that `precision` says.
-    pub(crate) fn product(
-        &'static self,
-        precision: Precision,
-        left: Side<'_>,
-        right: Side<'_>,
-        bias: Option<&Tensor>,
-    ) -> Result<Memory> {
-        let ([rows, inner], [same, columns]) = (left.shape(), right.shape());
-        assert_eq!(inner, same, "an operation asked for a product of matrices that do not fit");
-        let result = if inner == 0 { self.zeros(rows * columns) } else { self.allocate(rows * columns) }?;
-        if inner == 0 {
-            bias.map_or(Ok(()), |bias| self.add_bias(&result, bias, rows))?;
-            return Ok(result);
-        }
-        let numbers = match precision {
-            Precision::F32 => Numbers::F32,
-            Precision::Tf32 => Numbers::Tf32,
-            Precision::Bf16 => Numbers::Bf16,
-        };
-        let side = |side: Side<'_>| -> Result<Operand> {
-            let operand = match numbers {
-                Numbers::F32 | Numbers::Tf32 => Operand::new(self.read(side.matrix)?),
-                Numbers::Bf16 => {
-                    side.matrix.bf16_operand_on(self, |values, count| self.round_to_bf16(values, count))?
-                }
-            };
-            Ok(if side.is_transposed { operand.transposed() } else { operand })
-        };
-        let address = bias.map(|bias| self.read(bias)).transpose()?;
-        let product = Product {
-            rows,
-            inner,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epilogue_is_asked_for_where_its_addresses_and_rows_are_aligned() {
+        let place = Argument::from(4096usize);
+        let operand = Operand::new(place);
+        let numbers = Numbers::Bf16;
+        let product = |columns| Product {
+            rows: 3,
+            inner: 5,
             columns,
-            left: side(left)?,
-            right: side(right)?,
-            bias: address.filter(|address| address.address().is_multiple_of(BIAS_ALIGNMENT)),
-            result: Argument::from(&result),
+            left: operand,
+            right: operand,
+            result: place,
             numbers,
+            epilogue: Epilogue::Nothing,
         };
-        match bias {
-            // The library refuses some shapes with a bias, and reads a bias only in whole vectors.
-            Some(bias) if product.bias.is_none() || self.multiply(&product).is_err() => {
-                self.multiply(&Product { bias: None, ..product })?;
-                self.add_bias(&result, bias, rows)?;
-            }
-            Some(_) => {}
-            None => self.multiply(&product)?,
-        }
-        Ok(result)
-    }
-
-    /// The gradient of a matrix that is the product of two others; `None` where it is not tracked.
-    pub(crate) fn gradient(
-        &'static self,
-        of: &Tensor,
-        precision: Precision,
-        left: Side<'_>,
-        right: Side<'_>,
-    ) -> Result<Option<Gradient>> {
-        if !of.is_tracked() {
-            return Ok(None);
-        }
-        let product = self.product(precision, left, right, None)?;
-        Ok(Some(Tensor::on_gpu(product, of.shape()).into()))
-    }
-
-    /// Adds the bias to each row.
-    fn add_bias(&'static self, result: &Memory, bias: &Tensor, rows: usize) -> Result<()> {
-        let count = rows * bias.len();
-        let arguments = [result.into(), self.read(bias)?, bias.len().into(), count.into()];
-        self.launch("linear", "add_bias", Grid::over(count), &arguments)
-    }
-
-    /// Σ over the rows of a matrix, one value a column.
-    pub(crate) fn sum_over_rows(&'static self, matrix: &Tensor) -> Result<Memory> {
-        /// Rows that a block sums. Their sums are summed by the same kernel: the order depends on the shape alone.
-        const ROWS: usize = 128;
-        /// Columns of a block, and threads that share one.
-        const COLUMNS: usize = 32;
-        const THREADS: u32 = 256;
-        let (mut rows, columns) = matrix.rows_columns();
-        if rows == 0 {
-            return self.zeros(columns);
-        }
-        let mut sums: Option<Memory> = None;
-        loop {
-            let blocks = rows.div_ceil(ROWS);
-            let next = self.allocate(blocks * columns)?;
-            let from = sums.as_ref().map_or_else(|| self.read(matrix), |sums| Ok(sums.into()))?;
-            let grid = Grid::blocks(columns.div_ceil(COLUMNS), THREADS).times(blocks, 1);
-            let arguments = [from, rows.into(), columns.into(), ROWS.into(), Argument::from(&next)];
-            self.launch("linear", "sum_over_rows", grid, &arguments)?;
-            if blocks == 1 {
-                return Ok(next);
-            }
-            (rows, sums) = (blocks, Some(next));
-        }
-    }
-
-    fn round_to_bf16(&'static self, values: &Memory, count: usize) -> Result<Memory> {
-        let rounded = self.allocate(count.div_ceil(2))?;
-        let arguments = [values.into(), Argument::from(&rounded), count.into()];
-        self.launch("linear", "round_to_bf16", Grid::over(count), &arguments)?;
-        Ok(rounded)
+        let fits = |columns, epilogue| product(columns).with(epilogue).fits_epilogue();
+        assert!(
+            fits(7, Epilogue::Nothing) && fits(7, Epilogue::Bias(place)) && fits(8, Epilogue::Bias(place))
+        );
+        assert!(!fits(8, Epilogue::Bias(place.plus(1))) && !fits(8, Epilogue::RightSums(Argument::NULL)));
+        assert!(
+            fits(8, Epilogue::GeluGradient { sum: place })
+                && !fits(12, Epilogue::GeluGradient { sum: place })
+        );
+        assert!(!fits(8, Epilogue::BiasGelu { bias: place, sum: Some(place.plus(2)) }));
+        let turned = Product { right: operand.transposed(), ..product(8) };
+        assert!(turned.fits_epilogue() && !turned.with(Epilogue::RightSums(place)).fits_epilogue());
     }
 }

@@ -101,27 +101,26 @@ impl Operation for Linear {
     }
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
-        let mut gradients = gradients_of_product(&self.x, &self.weight, gradient)?;
-        if self.bias.is_some() {
-            gradients.push(Some(gradient_of_bias(gradient)?));
-        }
-        Ok(gradients)
+        let bias = self.bias.as_ref();
+        let [dx, dw, db] = gradients_of_product(&self.x, &self.weight, bias, gradient)?;
+        Ok([dx, dw].into_iter().chain(bias.map(|_| db)).collect())
     }
 }
 
-/// dX = dY Wᵀ and dW = Xᵀ dY, each where its tensor is tracked.
+/// dX = dY Wᵀ, dW = Xᵀ dY and db = Σ over the rows of dY, each where its tensor is tracked.
 pub(super) fn gradients_of_product(
     x: &Tensor,
     weight: &Tensor,
+    bias: Option<&Tensor>,
     dy: &Tensor,
-) -> Result<Vec<Option<Gradient>>> {
+) -> Result<[Option<Gradient>; 3]> {
     let precision = weight.precision();
     if let Some(gpu) = Gpu::of([dy, x, weight])? {
-        return Ok(vec![
-            gpu.gradient(x, precision, dy.into(), Side::from(weight).transposed())?,
-            gpu.gradient(weight, precision, Side::from(x).transposed(), dy.into())?,
-        ]);
+        let dx = gpu.gradient(x, precision, dy.into(), Side::from(weight).transposed())?;
+        let [dw, db] = gpu.gradients_of_weight_and_bias(x, weight, bias, dy)?;
+        return Ok([dx, dw, db]);
     }
+    let db = bias.filter(|bias| bias.is_tracked()).map(|_| gradient_of_bias(dy)).transpose()?;
     let (rows, inputs) = x.rows_columns();
     let (_, outputs) = weight.rows_columns();
     let dy = Matrix::new(dy.data(), outputs);
@@ -135,7 +134,7 @@ pub(super) fn gradients_of_product(
         product_in(precision, &mut dw, Matrix::new(x.data(), inputs).transposed(), dy, rows, outputs);
         Tensor::new(dw, weight.shape())
     });
-    Ok(vec![dx.transpose()?.map(Gradient::Dense), dw.transpose()?.map(Gradient::Dense)])
+    Ok([dx.transpose()?.map(Gradient::Dense), dw.transpose()?.map(Gradient::Dense), db])
 }
 
 /// db = Σ over the rows of dY.

@@ -8,7 +8,7 @@
 //!
 //! Kept for the backward: X, W, D. Y and D share the normal distribution's Φ, so D costs little while Z is near.
 
-use super::linear::{check, gradient_of_bias, gradients_of_product, rows_through};
+use super::linear::{check, gradients_of_product, rows_through};
 use crate::cuda::{Argument, Gpu, Grid};
 use crate::lanes::vectorized;
 use crate::matrix::RowParts;
@@ -104,9 +104,7 @@ impl Operation for LinearGelu {
 
     fn backward(&self, _output: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Gradient>>> {
         let dz = gradient_of_sum(&self.derivative, gradient)?;
-        let mut gradients = gradients_of_product(&self.x, &self.weight, &dz)?;
-        gradients.push(Some(gradient_of_bias(&dz)?));
-        Ok(gradients)
+        Ok(gradients_of_product(&self.x, &self.weight, Some(&self.bias), &dz)?.into())
     }
 }
 

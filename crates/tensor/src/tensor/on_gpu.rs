@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Record, Tensor};
 use crate::Result;
-use crate::cuda::{Argument, Gpu, Memory, Operand};
+use crate::cuda::{Argument, Gpu, Memory};
 use crate::storage::Storage;
 
 impl Tensor {
@@ -20,15 +20,15 @@ impl Tensor {
         Ok(Argument::from(self.0.storage.memory_on(gpu)?).plus(self.0.start))
     }
 
-    /// The values of a matrix as bf16 on a GPU, rounded once by `round`; for products.
-    pub(crate) fn bf16_operand_on(
+    /// Where the values lie as bf16 on a GPU, rounded once by `round`; for products.
+    pub(crate) fn bf16_address_on(
         &self,
         gpu: &'static Gpu,
         round: impl FnOnce(&Memory, usize) -> Result<Memory>,
-    ) -> Result<Operand> {
+    ) -> Result<Argument> {
         let values = self.0.storage.len();
         let rounded = self.0.storage.bf16_on(gpu, |memory| round(memory, values))?;
-        Ok(Operand::new(Argument::from(rounded).plus_bytes(2 * self.0.start)))
+        Ok(Argument::from(rounded).plus_bytes(2 * self.0.start))
     }
 
     /// The values on a GPU for a kernel that writes them in place: these where nobody shares them, else a copy's.

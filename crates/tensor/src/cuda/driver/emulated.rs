@@ -5,9 +5,8 @@ use std::ffi::c_void;
 
 use polytask_emulation::Order;
 
-use super::{Driver, Fault, Joined};
-use crate::cuda::{Grid, Numbers, Operand, Product};
-use crate::matrix::{Matrix, product};
+use super::{Driver, Fault, Joined, emulated_product};
+use crate::cuda::{Grid, Product};
 
 /// What CUDA promises of an address.
 const ALIGNMENT: usize = 256;
@@ -16,15 +15,6 @@ pub(super) struct Emulated;
 
 fn layout(bytes: usize) -> Result<Layout, Fault> {
     Layout::from_size_align(bytes.max(1), ALIGNMENT).map_err(|_| Fault::OutOfMemory)
-}
-
-/// Values at an address.
-///
-/// # Safety
-/// So many lie there, and nobody changes them meanwhile.
-unsafe fn values<'a, T>(address: u64, count: usize) -> &'a [T] {
-    // SAFETY: as the caller says.
-    unsafe { std::slice::from_raw_parts(address as *const T, count) }
 }
 
 fn alone() -> Fault {
@@ -91,41 +81,16 @@ impl Driver for Emulated {
         .map_err(|error| Fault::Other(error.to_string()))
     }
 
-    unsafe fn multiply(&self, shape: &Product) -> Result<(), Fault> {
-        let Product { rows, inner, columns, .. } = *shape;
-        let read = |operand: Operand, count: usize| -> Vec<f32> {
-            let address = operand.address.address();
-            match shape.numbers {
-                // SAFETY: as the trait says.
-                Numbers::F32 | Numbers::Tf32 => unsafe { values::<f32>(address, count) }.to_vec(),
-                Numbers::Bf16 => {
-                    // SAFETY: as the trait says.
-                    let halves = unsafe { values::<u16>(address, count) };
-                    halves.iter().map(|&half| f32::from_bits(u32::from(half) << 16)).collect()
-                }
-            }
-        };
-        let (left, right) = (read(shape.left, rows * inner), read(shape.right, inner * columns));
-        let matrix = |values, operand: Operand, [rows, columns]: [usize; 2]| {
-            if operand.is_transposed {
-                Matrix::new(values, rows).transposed()
-            } else {
-                Matrix::new(values, columns)
-            }
-        };
-        let left = matrix(&left, shape.left, [rows, inner]);
-        let right = matrix(&right, shape.right, [inner, columns]);
-        // SAFETY: as the trait says.
-        let result =
-            unsafe { std::slice::from_raw_parts_mut(shape.result.address() as *mut f32, rows * columns) };
-        product(result, left, right, inner, columns);
-        if let Some(bias) = shape.bias {
-            // SAFETY: as the trait says.
-            let bias = unsafe { values::<f32>(bias.address(), columns) };
-            for row in result.chunks_mut(columns.max(1)) {
-                row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
-            }
+    fn can_multiply(&self, product: &Product) -> Result<bool, Fault> {
+        Ok(emulated_product::can_multiply(product))
+    }
+
+    unsafe fn multiply(&self, product: &Product) -> Result<(), Fault> {
+        if !emulated_product::can_multiply(product) {
+            return Err(Fault::Other(format!("the emulated GPU has no such product: {product:?}")));
         }
+        // SAFETY: as the trait says.
+        unsafe { emulated_product::multiply(product) };
         Ok(())
     }
 

@@ -2,10 +2,14 @@
 
 #[cfg(feature = "emulation")]
 mod emulated;
+#[cfg(feature = "emulation")]
+mod emulated_product;
 #[cfg(feature = "cuda")]
 mod nccl;
 #[cfg(feature = "cuda")]
 mod nvidia;
+#[cfg(feature = "cuda")]
+mod nvidia_plan;
 #[cfg(feature = "cuda")]
 mod nvidia_product;
 #[cfg(feature = "cuda")]
@@ -75,8 +79,12 @@ pub(super) trait Driver: Send + Sync {
         arguments: &mut [*mut c_void],
     ) -> Result<(), Fault>;
 
+    /// Whether it computes a product with this epilogue at these sizes and alignments. The answer stays the same, and is
+    /// remembered where it takes long to find.
+    fn can_multiply(&self, product: &Product) -> Result<bool, Fault>;
+
     /// # Safety
-    /// The addresses cover the shapes.
+    /// The addresses cover the shapes, of which none is empty.
     unsafe fn multiply(&self, product: &Product) -> Result<(), Fault>;
 
     fn synchronize(&self) -> Result<(), Fault>;

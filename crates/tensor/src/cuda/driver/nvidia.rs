@@ -206,6 +206,11 @@ impl Driver for Nvidia {
         launched.map_err(|error| Fault::Other(format!("kernel `{name}`: {}", said(&error))))
     }
 
+    fn can_multiply(&self, product: &Product) -> Result<bool, Fault> {
+        self.bind()?;
+        Ok(self.products.can_multiply(product))
+    }
+
     unsafe fn multiply(&self, product: &Product) -> Result<(), Fault> {
         self.bind()?;
         // SAFETY: as the trait says.

@@ -1,40 +1,63 @@
-//! Matrix products by cuBLASLt.
+//! Matrix products by cuBLASLt, planned once for all numbers of rows of a bucket.
 //!
-//! cuBLASLt reads matrices column by column; a row-major matrix is then its own transpose. So `result = left · right` is
-//! asked for as `resultᵀ = rightᵀ · leftᵀ`, which needs no copy, and the bias, one value a column of the result, is one a
-//! row there: what its epilogue adds.
+//! Packed batches have ever new numbers of rows. The algorithm is asked for with that number rounded up, so that plans recur
+//! and the choice is the same for all numbers of a bucket; the sizes of each product are set when it is computed.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::mem::size_of;
 use std::sync::{Arc, Mutex};
 
 use cudarc::cublaslt::result::{self, CublasError};
-use cudarc::cublaslt::sys::{
-    self, cublasComputeType_t, cublasLtEpilogue_t, cublasLtHandle_t, cublasLtMatmulDesc_t,
-    cublasLtMatmulDescAttributes_t, cublasLtMatmulHeuristicResult_t, cublasLtMatmulPreference_t,
-    cublasLtMatmulPreferenceAttributes_t, cublasLtMatrixLayout_t, cudaDataType_t,
-};
+use cudarc::cublaslt::sys::{self, cublasLtEpilogue_t, cublasLtHandle_t};
 use cudarc::driver::{CudaStream, result as driver};
 
+use super::nvidia_plan::{Plan, epilogue_of};
 use crate::cuda::gpu::locked;
-use crate::cuda::{Numbers, Product};
+use crate::cuda::{Argument, Numbers, Product};
 
 /// What cuBLASLt may use besides: NVIDIA's advice for Hopper.
-const WORKSPACE_BYTES: usize = 32 << 20;
+pub(super) const WORKSPACE_BYTES: usize = 32 << 20;
 
-/// Plans that are kept: batches of packed texts have many different numbers of rows.
+/// Plans that are kept.
 const MOST_PLANS: usize = 100_000;
+
+/// Rows of a bucket.
+const BUCKET: usize = 64;
 
 /// What decides the algorithm of a product, and so is asked for once.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Shape {
-    sizes: [usize; 3],
-    is_transposed: [bool; 2],
-    has_bias: bool,
-    numbers: Numbers,
-    /// Bytes of which the addresses of left, right and result are multiples.
-    alignments: [u32; 3],
+pub(super) struct Shape {
+    /// Rows, inner and columns.
+    pub(super) sizes: [usize; 3],
+    /// Of left and right.
+    pub(super) is_transposed: [bool; 2],
+    pub(super) epilogue: cublasLtEpilogue_t,
+    pub(super) numbers: Numbers,
+    /// Bytes of which the addresses of left, right and result are multiples, and those of the epilogue's vector and matrix.
+    pub(super) alignments: [u32; 5],
+}
+
+impl Shape {
+    fn of(product: &Product) -> Self {
+        let Product { rows, inner, columns, left, right, result, numbers, epilogue } = *product;
+        let places =
+            [Some(left.address), Some(right.address), Some(result), epilogue.vector(), epilogue.matrix()];
+        Self {
+            sizes: [rows, inner, columns],
+            is_transposed: [left.is_transposed, right.is_transposed],
+            epilogue: epilogue_of(epilogue),
+            numbers,
+            alignments: places.map(|place| alignment(place.map_or(0, Argument::address))),
+        }
+    }
+
+    /// The same with the number of rows that left has as it lies, which is a batch's, rounded up.
+    fn bucket(mut self) -> Self {
+        let [left_is_transposed, _] = self.is_transposed;
+        let size = &mut self.sizes[usize::from(left_is_transposed)];
+        *size = size.next_multiple_of(BUCKET);
+        self
+    }
 }
 
 /// The largest power of two that divides an address, 256 at most: what algorithms make use of.
@@ -42,24 +65,15 @@ fn alignment(address: u64) -> u32 {
     1 << address.trailing_zeros().min(8)
 }
 
-/// A product as cuBLASLt wants it described.
-struct Plan {
-    description: cublasLtMatmulDesc_t,
-    right: cublasLtMatrixLayout_t,
-    left: cublasLtMatrixLayout_t,
-    result: cublasLtMatrixLayout_t,
-    chosen: cublasLtMatmulHeuristicResult_t,
-}
-
-// SAFETY: descriptions are plain memory of the library, used by one thread at a time, under a lock.
-unsafe impl Send for Plan {}
-
 pub(super) struct Products {
     handle: cublasLtHandle_t,
     /// An address on the GPU.
     workspace: u64,
-    plans: Mutex<HashMap<Shape, Plan>>,
+    plans: Mutex<Plans>,
 }
+
+/// Plans, and the refusals of what cannot be planned.
+type Plans = HashMap<Shape, Result<Plan, CublasError>>;
 
 // SAFETY: a handle of cuBLASLt may be used from any thread.
 unsafe impl Send for Products {}
@@ -88,47 +102,34 @@ impl Products {
         Ok(Self { handle, workspace, plans: Mutex::default() })
     }
 
+    /// Whether there is a plan for a product. The context must be bound to this thread.
+    pub(super) fn can_multiply(&self, product: &Product) -> bool {
+        self.plan(&mut locked(&self.plans), product).is_ok()
+    }
+
     /// # Safety
-    /// The addresses cover the shapes, and the context is bound to this thread.
+    /// The addresses cover the shapes, of which none is empty, and the context is bound to this thread.
     pub(super) unsafe fn multiply(&self, product: &Product, stream: &Arc<CudaStream>) -> Result<(), String> {
-        let Product { rows, inner, columns, left, right, bias, result: to, numbers } = *product;
-        if rows == 0 || columns == 0 {
-            return Ok(());
-        }
-        let shape = Shape {
-            sizes: [rows, inner, columns],
-            is_transposed: [left.is_transposed, right.is_transposed],
-            has_bias: bias.is_some(),
-            numbers,
-            alignments: [left.address, right.address, to].map(|address| alignment(address.address())),
-        };
         let mut plans = locked(&self.plans);
-        if plans.len() > MOST_PLANS {
-            plans.clear();
-        }
-        let plan = match plans.entry(shape) {
-            std::collections::hash_map::Entry::Occupied(plan) => plan.into_mut(),
-            std::collections::hash_map::Entry::Vacant(place) => place
-                .insert(Plan::new(shape, self.handle, bias.map_or(0, |bias| bias.address())).map_err(said)?),
-        };
+        let plan = self.plan(&mut plans, product).map_err(said)?;
         let (one, zero) = (1.0f32, 0.0f32);
+        let [left, right, to] =
+            [product.left.address, product.right.address, product.result].map(Argument::address);
         // SAFETY: the plan is of these shapes, which the addresses cover.
         unsafe {
-            if let Some(bias) = bias {
-                plan.set_bias(bias.address()).map_err(said)?;
-            }
+            plan.set_addresses(product.epilogue).map_err(said)?;
             result::matmul(
                 self.handle,
                 plan.description,
                 (&raw const one).cast(),
                 (&raw const zero).cast(),
-                right.address.address() as *const c_void,
+                right as *const c_void,
                 plan.right,
-                left.address.address() as *const c_void,
+                left as *const c_void,
                 plan.left,
-                to.address() as *const c_void,
+                to as *const c_void,
                 plan.result,
-                to.address() as *mut c_void,
+                to as *mut c_void,
                 plan.result,
                 &raw const plan.chosen.algo,
                 self.workspace as *mut c_void,
@@ -138,121 +139,59 @@ impl Products {
         }
         .map_err(said)
     }
-}
 
-impl Plan {
-    fn new(shape: Shape, handle: cublasLtHandle_t, bias: u64) -> Result<Self, CublasError> {
-        let Shape { sizes: [rows, inner, columns], is_transposed: [left, right], has_bias, numbers, .. } =
-            shape;
-        let kind = match numbers {
-            Numbers::F32 | Numbers::Tf32 => cudaDataType_t::CUDA_R_32F,
-            Numbers::Bf16 => cudaDataType_t::CUDA_R_16BF,
-        };
-        let compute = match numbers {
-            Numbers::Tf32 => cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
-            Numbers::F32 | Numbers::Bf16 => cublasComputeType_t::CUBLAS_COMPUTE_32F,
-        };
-        let description = result::create_matmul_desc(compute, cudaDataType_t::CUDA_R_32F)?;
-        // A matrix that is not read transposed has its rows as cuBLASLt's columns.
-        let layout = |is_transposed: bool, kind, [rows, columns]: [usize; 2]| {
-            let [height, width] = if is_transposed { [rows, columns] } else { [columns, rows] };
-            result::create_matrix_layout(kind, height as u64, width as u64, height as i64)
-        };
-        let mut plan = Self {
-            description,
-            right: layout(right, kind, [inner, columns])?,
-            left: layout(left, kind, [rows, inner])?,
-            result: layout(false, cudaDataType_t::CUDA_R_32F, [rows, columns])?,
-            // SAFETY: plain numbers, which the heuristic fills in below.
-            chosen: unsafe { std::mem::zeroed() },
-        };
-        use cublasLtMatmulDescAttributes_t as Attribute;
-        // SAFETY: each attribute gets a value of its type.
-        unsafe {
-            plan.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &i32::from(right))?;
-            plan.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &i32::from(left))?;
-            if has_bias {
-                plan.set(
-                    Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE,
-                    &cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS,
-                )?;
-                plan.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &cudaDataType_t::CUDA_R_32F)?;
-                plan.set_bias(bias)?;
-            }
+    /// The plan of a product, with its sizes set: the bucket's, or its own where the bucket's algorithm refuses its sizes.
+    fn plan<'a>(&self, plans: &'a mut Plans, product: &Product) -> Result<&'a mut Plan, CublasError> {
+        if plans.len() > MOST_PLANS {
+            plans.clear();
         }
-        let preference = result::create_matmul_pref()?;
-        // SAFETY: all handles were just made.
-        let chosen = unsafe {
-            set_preferences(preference, shape.alignments).and_then(|()| {
-                result::get_matmul_algo_heuristic(
-                    handle,
-                    plan.description,
-                    plan.right,
-                    plan.left,
-                    plan.result,
-                    plan.result,
-                    preference,
-                )
-            })
-        };
-        // SAFETY: nobody uses it any more.
-        unsafe { result::destroy_matmul_pref(preference) }?;
-        plan.chosen = chosen?;
-        Ok(plan)
+        let exact = Shape::of(product);
+        let bucket = exact.bucket();
+        let fits = self.planned(plans, bucket, product)?.resize(self.handle, exact.sizes)?;
+        self.planned(plans, if fits { bucket } else { exact }, product)
     }
 
-    /// # Safety
-    /// The value is of the attribute's type.
-    unsafe fn set<T>(&self, attribute: cublasLtMatmulDescAttributes_t, value: &T) -> Result<(), CublasError> {
-        let value = std::ptr::from_ref(value).cast();
-        // SAFETY: as the caller says.
-        unsafe { result::set_matmul_desc_attribute(self.description, attribute, value, size_of::<T>()) }
-    }
-
-    /// # Safety
-    /// The description has an epilogue with a bias.
-    unsafe fn set_bias(&self, address: u64) -> Result<(), CublasError> {
-        // SAFETY: an address is what this attribute holds.
-        unsafe { self.set(cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &address) }
+    /// The plan of a shape, made when it is first met.
+    fn planned<'a>(
+        &self,
+        plans: &'a mut Plans,
+        shape: Shape,
+        product: &Product,
+    ) -> Result<&'a mut Plan, CublasError> {
+        let plan = plans.entry(shape).or_insert_with(|| Plan::new(shape, self.handle, product.epilogue));
+        plan.as_mut().map_err(|refusal| *refusal)
     }
 }
 
-/// What an algorithm may count on.
-///
-/// # Safety
-/// The preference is one.
-unsafe fn set_preferences(
-    preference: cublasLtMatmulPreference_t,
-    [left, right, to]: [u32; 3],
-) -> Result<(), CublasError> {
-    use cublasLtMatmulPreferenceAttributes_t as Attribute;
-    let bytes = WORKSPACE_BYTES;
-    let set = |attribute, value: *const c_void, size| {
-        // SAFETY: each attribute below gets a value of its type.
-        unsafe { result::set_matmul_pref_attribute(preference, attribute, value, size) }
-    };
-    let workspace = Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
-    set(workspace, (&raw const bytes).cast(), size_of::<usize>())?;
-    for (attribute, alignment) in [
-        (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, right),
-        (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, left),
-        (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, to),
-        (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, to),
-    ] {
-        set(attribute, (&raw const alignment).cast(), size_of::<u32>())?;
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cuda::{Epilogue, Operand};
 
-impl Drop for Plan {
-    fn drop(&mut self) {
-        // What cannot be given back is lost, and nobody can help it.
-        // SAFETY: the handles are this plan's own.
-        unsafe {
-            let _ = result::destroy_matmul_desc(self.description);
-            for layout in [self.right, self.left, self.result] {
-                let _ = result::destroy_matrix_layout(layout);
-            }
-        }
+    fn shape(sizes: [usize; 3], left_is_transposed: bool, address: usize) -> Shape {
+        let (place, numbers) = (Argument::from(address), Numbers::Bf16);
+        let (left, [rows, inner, columns]) = (Operand::new(place), sizes);
+        let left = if left_is_transposed { left.transposed() } else { left };
+        let (right, epilogue) = (Operand::new(place), Epilogue::Bias(place));
+        Shape::of(&Product { rows, inner, columns, left, right, result: place, numbers, epilogue })
+    }
+
+    #[test]
+    fn batches_of_about_one_size_share_a_plan_forward_and_backward() {
+        let forward = |rows| shape([rows, 384, 1536], false, 4096).bucket();
+        assert!(forward(65) == forward(128) && forward(65).sizes == [128, 384, 1536]);
+        assert!(forward(64) != forward(65));
+        let gradient_of_weight = |rows| shape([384, rows, 1536], true, 4096).bucket();
+        assert!(
+            gradient_of_weight(1) == gradient_of_weight(64)
+                && gradient_of_weight(64) != gradient_of_weight(65)
+        );
+        assert_eq!(gradient_of_weight(1).sizes, [384, 64, 1536]);
+    }
+
+    #[test]
+    fn what_is_aligned_otherwise_has_a_plan_of_its_own() {
+        assert_eq!([0, 4, 48, 256, 4096].map(alignment), [256, 4, 16, 256, 256]);
+        assert!(shape([64; 3], false, 4096) != shape([64; 3], false, 4112));
     }
 }

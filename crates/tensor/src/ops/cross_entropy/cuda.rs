@@ -57,10 +57,10 @@ impl MeanLoss {
         ])
     }
 
-    /// Σ_c ε w_c / classes.
+    /// Σ_c ε w_c / classes; without smoothing no weight is read.
     fn q_of_all(&self) -> f32 {
         let smoothing = self.options.label_smoothing;
-        self.options.class_weights.as_ref().map_or(smoothing, |weights| {
+        self.options.class_weights.as_ref().filter(|_| smoothing > 0.0).map_or(smoothing, |weights| {
             let total: f64 = weights.data().iter().copied().map(f64::from).sum();
             smoothing * (total / weights.len() as f64) as f32
         })
