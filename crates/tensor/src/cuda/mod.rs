@@ -15,6 +15,7 @@ mod mean;
 mod memory;
 mod product;
 
+pub use driver::GraphCounts;
 pub(crate) use driver::Joined;
 pub(crate) use gpu::Gpu;
 pub(crate) use launch::{Argument, Grid};

@@ -1,17 +1,17 @@
-//! The kernels of `kernels/*.cu`, compiled as C++, in this machine's memory.
+//! What an emulated GPU does: the kernels of `kernels/*.cu`, compiled as C++, in this machine's memory.
 
 use std::alloc::{Layout, alloc, dealloc};
-use std::ffi::c_void;
 
 use polytask_emulation::Order;
 
-use super::{Driver, Fault, Joined};
+use super::{Fault, places};
 use crate::cuda::{Grid, Numbers, Operand, Product};
 use crate::matrix::{Matrix, product};
 
 /// What CUDA promises of an address.
 const ALIGNMENT: usize = 256;
 
+/// Each of these ends before it returns; what must hold is as in [`Driver`](super::Driver).
 pub(super) struct Emulated;
 
 fn layout(bytes: usize) -> Result<Layout, Fault> {
@@ -27,12 +27,8 @@ unsafe fn values<'a, T>(address: u64, count: usize) -> &'a [T] {
     unsafe { std::slice::from_raw_parts(address as *const T, count) }
 }
 
-fn alone() -> Fault {
-    Fault::Other("an emulated GPU cannot be joined with others".into())
-}
-
-impl Driver for Emulated {
-    fn allocate(&self, bytes: usize) -> Result<u64, Fault> {
+impl Emulated {
+    pub(super) fn allocate(bytes: usize) -> Result<u64, Fault> {
         // SAFETY: the layout is not empty.
         let place = unsafe { alloc(layout(bytes)?) };
         if place.is_null() {
@@ -44,62 +40,57 @@ impl Driver for Emulated {
         Ok(place as u64)
     }
 
-    unsafe fn free(&self, address: u64, bytes: usize) {
+    pub(super) unsafe fn free(address: u64, bytes: usize) {
         if let Ok(layout) = layout(bytes) {
             // SAFETY: allocated with the same layout.
             unsafe { dealloc(address as *mut u8, layout) };
         }
     }
 
-    unsafe fn upload(&self, bytes: &[u8], address: u64) -> Result<(), Fault> {
-        // SAFETY: as the trait says.
+    pub(super) unsafe fn upload(bytes: &[u8], address: u64) -> Result<(), Fault> {
+        // SAFETY: as the driver's trait says.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, bytes.len()) };
         Ok(())
     }
 
-    unsafe fn download(&self, address: u64, bytes: &mut [u8]) -> Result<(), Fault> {
-        // SAFETY: as the trait says.
+    pub(super) unsafe fn download(address: u64, bytes: &mut [u8]) -> Result<(), Fault> {
+        // SAFETY: as the driver's trait says.
         unsafe { std::ptr::copy_nonoverlapping(address as *const u8, bytes.as_mut_ptr(), bytes.len()) };
         Ok(())
     }
 
-    unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<(), Fault> {
-        // SAFETY: as the trait says.
+    pub(super) unsafe fn copy(from: u64, to: u64, bytes: usize) -> Result<(), Fault> {
+        // SAFETY: as the driver's trait says.
         unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes) };
         Ok(())
     }
 
-    unsafe fn clear(&self, address: u64, bytes: usize) -> Result<(), Fault> {
-        // SAFETY: as the trait says.
+    pub(super) unsafe fn clear(address: u64, bytes: usize) -> Result<(), Fault> {
+        // SAFETY: as the driver's trait says.
         unsafe { (address as *mut u8).write_bytes(0, bytes) };
         Ok(())
     }
 
-    unsafe fn launch(
-        &self,
-        _file: &'static str,
-        name: &'static str,
-        grid: Grid,
-        arguments: &mut [*mut c_void],
-    ) -> Result<(), Fault> {
+    pub(super) unsafe fn launch(name: &str, grid: Grid, arguments: &mut [u64]) -> Result<(), Fault> {
         let shared_bytes = u32::try_from(grid.shared_bytes).unwrap_or(u32::MAX);
         let block = [grid.threads, 1, 1];
-        // SAFETY: as the trait says.
+        // SAFETY: as the driver's trait says.
         unsafe {
-            polytask_emulation::launch(name, grid.blocks, block, shared_bytes, arguments, Order::Ascending)
+            let places = &mut places(arguments);
+            polytask_emulation::launch(name, grid.blocks, block, shared_bytes, places, Order::Ascending)
         }
         .map_err(|error| Fault::Other(error.to_string()))
     }
 
-    unsafe fn multiply(&self, shape: &Product) -> Result<(), Fault> {
+    pub(super) unsafe fn multiply(shape: &Product) -> Result<(), Fault> {
         let Product { rows, inner, columns, .. } = *shape;
         let read = |operand: Operand, count: usize| -> Vec<f32> {
             let address = operand.address.address();
             match shape.numbers {
-                // SAFETY: as the trait says.
+                // SAFETY: as the driver's trait says.
                 Numbers::F32 | Numbers::Tf32 => unsafe { values::<f32>(address, count) }.to_vec(),
                 Numbers::Bf16 => {
-                    // SAFETY: as the trait says.
+                    // SAFETY: as the driver's trait says.
                     let halves = unsafe { values::<u16>(address, count) };
                     halves.iter().map(|&half| f32::from_bits(u32::from(half) << 16)).collect()
                 }
@@ -115,33 +106,17 @@ impl Driver for Emulated {
         };
         let left = matrix(&left, shape.left, [rows, inner]);
         let right = matrix(&right, shape.right, [inner, columns]);
-        // SAFETY: as the trait says.
+        // SAFETY: as the driver's trait says.
         let result =
             unsafe { std::slice::from_raw_parts_mut(shape.result.address() as *mut f32, rows * columns) };
         product(result, left, right, inner, columns);
         if let Some(bias) = shape.bias {
-            // SAFETY: as the trait says.
+            // SAFETY: as the driver's trait says.
             let bias = unsafe { values::<f32>(bias.address(), columns) };
             for row in result.chunks_mut(columns.max(1)) {
                 row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
             }
         }
         Ok(())
-    }
-
-    fn synchronize(&self) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    fn check_ranks(&self) -> Result<(), Fault> {
-        Err(alone())
-    }
-
-    fn rank_id(&self) -> Result<Vec<u8>, Fault> {
-        Err(alone())
-    }
-
-    fn join(&self, _rank: usize, _size: usize, _id: &[u8]) -> Result<Box<dyn Joined>, Fault> {
-        Err(alone())
     }
 }

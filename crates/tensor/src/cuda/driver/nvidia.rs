@@ -1,7 +1,7 @@
 //! An NVIDIA GPU through its driver, which is looked for at run time.
 
 use std::collections::HashMap;
-use std::ffi::{CString, c_int, c_void};
+use std::ffi::{CString, c_int};
 use std::sync::{Arc, Mutex};
 
 use cudarc::driver::result::{self, DriverError};
@@ -9,8 +9,9 @@ use cudarc::driver::sys::{self, CUfunction, CUfunction_attribute_enum, CUmodule,
 use cudarc::driver::{CudaContext, CudaStream};
 
 use super::nvidia_product::Products;
+use super::nvidia_stream::Stream;
 use super::staging::Staging;
-use super::{Driver, Fault, Joined, nccl, ptx};
+use super::{Driver, Fault, GraphCounts, Joined, nccl, places, ptx};
 use crate::cuda::gpu::locked;
 use crate::cuda::{Grid, Product};
 
@@ -23,7 +24,7 @@ const SHARED_BYTES_UNASKED: usize = 48 * 1024;
 
 pub(super) struct Nvidia {
     context: Arc<CudaContext>,
-    stream: Arc<CudaStream>,
+    stream: Arc<Stream>,
     kernels: Mutex<Kernels>,
     products: Products,
     staging: Mutex<Staging>,
@@ -67,7 +68,7 @@ impl Nvidia {
                 "{name} has compute capability {major}.{minor}, 8.0 is needed (Ampere or newer)"
             ));
         }
-        let stream = context.new_stream().map_err(|error| said(&error))?;
+        let stream = Arc::new(Stream::new(context.new_stream().map_err(|error| said(&error))?));
         let products = Products::new()?;
         let staging = Mutex::new(Staging::new().map_err(|error| said(&error))?);
         Ok(Self { context, stream, kernels: Mutex::default(), products, staging })
@@ -151,27 +152,40 @@ impl Driver for Nvidia {
 
     unsafe fn upload(&self, bytes: &[u8], address: u64) -> Result<(), Fault> {
         self.bind()?;
+        let mut staging = locked(&self.staging);
+        let has_room = staging.has_room(bytes.len());
         // SAFETY: as the trait says.
-        unsafe { locked(&self.staging).upload(bytes, address, &self.stream) }.map_err(fault)
+        let upload =
+            |stream: &Arc<CudaStream>| unsafe { staging.upload(bytes, address, stream) }.map_err(fault);
+        // Where it must wait for the stream, what the ring holds must be launched.
+        if has_room { self.stream.hand_over(upload) } else { self.stream.directly(upload) }
     }
 
     unsafe fn download(&self, address: u64, bytes: &mut [u8]) -> Result<(), Fault> {
         self.bind()?;
-        // SAFETY: as the trait says; nobody sees the values before the stream has come to them.
-        unsafe { result::memcpy_dtoh_async(bytes, address, self.stream.cu_stream()) }.map_err(fault)?;
-        self.synchronize()
+        self.stream.directly(|stream| {
+            // SAFETY: as the trait says; nobody sees the values before the stream has come to them.
+            unsafe { result::memcpy_dtoh_async(bytes, address, stream.cu_stream()) }.map_err(fault)?;
+            stream.synchronize().map_err(fault)
+        })
     }
 
     unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<(), Fault> {
         self.bind()?;
         // SAFETY: as the trait says.
-        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }.map_err(fault)
+        let copy = |stream: &Arc<CudaStream>| unsafe {
+            result::memcpy_dtod_async(to, from, bytes, stream.cu_stream())
+        };
+        self.stream.hand_over(copy).map_err(fault)
     }
 
     unsafe fn clear(&self, address: u64, bytes: usize) -> Result<(), Fault> {
         self.bind()?;
         // SAFETY: as the trait says.
-        unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) }.map_err(fault)
+        let clear = |stream: &Arc<CudaStream>| unsafe {
+            result::memset_d8_async(address, 0, bytes, stream.cu_stream())
+        };
+        self.stream.hand_over(clear).map_err(fault)
     }
 
     unsafe fn launch(
@@ -179,7 +193,7 @@ impl Driver for Nvidia {
         file: &'static str,
         name: &'static str,
         grid: Grid,
-        arguments: &mut [*mut c_void],
+        arguments: &mut [u64],
     ) -> Result<(), Fault> {
         self.bind()?;
         let function = self.function(file, name)?;
@@ -191,30 +205,42 @@ impl Driver for Nvidia {
             }
             .map_err(fault)?;
         }
-        let [x, y, z] = grid.blocks;
+        let ([x, y, z], shared_bytes) = (grid.blocks, grid.shared_bytes as u32);
+        let mut places = places(arguments);
         // SAFETY: as the trait says.
-        let launched = unsafe {
-            result::launch_kernel(
-                function,
-                (x, y, z),
-                (grid.threads, 1, 1),
-                grid.shared_bytes as u32,
-                self.stream.cu_stream(),
-                arguments,
-            )
+        let launch = |stream: &Arc<CudaStream>| unsafe {
+            let (blocks, threads) = ((x, y, z), (grid.threads, 1, 1));
+            result::launch_kernel(function, blocks, threads, shared_bytes, stream.cu_stream(), &mut places)
         };
-        launched.map_err(|error| Fault::Other(format!("kernel `{name}`: {}", said(&error))))
+        self.stream
+            .hand_over(launch)
+            .map_err(|error| Fault::Other(format!("kernel `{name}`: {}", said(&error))))
     }
 
     unsafe fn multiply(&self, product: &Product) -> Result<(), Fault> {
         self.bind()?;
         // SAFETY: as the trait says.
-        unsafe { self.products.multiply(product, &self.stream) }.map_err(Fault::Other)
+        let multiply = |stream: &Arc<CudaStream>| unsafe { self.products.multiply(product, stream) };
+        self.stream.hand_over(multiply).map_err(Fault::Other)
     }
 
     fn synchronize(&self) -> Result<(), Fault> {
         self.bind()?;
-        self.stream.synchronize().map_err(fault)
+        self.stream.directly(|stream| stream.synchronize().map_err(fault))
+    }
+
+    fn begin_capture(&self) -> Result<(), Fault> {
+        self.bind()?;
+        self.stream.begin_capture()
+    }
+
+    fn end_capture(&self) -> Result<(), Fault> {
+        self.bind()?;
+        self.stream.end_capture()
+    }
+
+    fn graph_counts(&self) -> GraphCounts {
+        self.stream.graph_counts()
     }
 
     fn check_ranks(&self) -> Result<(), Fault> {
