@@ -1,6 +1,7 @@
 //! An NVIDIA GPU through its driver, which is looked for at run time.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::{CString, c_int};
 use std::sync::{Arc, Mutex};
 
@@ -33,7 +34,13 @@ pub(super) struct Nvidia {
 #[derive(Default)]
 struct Kernels {
     modules: HashMap<&'static str, CUmodule>,
-    functions: HashMap<&'static str, CUfunction>,
+    functions: HashMap<&'static str, Function>,
+}
+
+struct Function {
+    handle: CUfunction,
+    /// Dynamic shared memory that it may have. It never falls: what was captured with more may still wait for its launch.
+    shared_bytes: usize,
 }
 
 // SAFETY: handles of the driver may be used from any thread to which the context is bound.
@@ -79,31 +86,57 @@ impl Nvidia {
         self.context.bind_to_thread().map_err(fault)
     }
 
-    fn function(&self, file: &'static str, name: &'static str) -> Result<CUfunction, Fault> {
+    /// A kernel that may have so much dynamic shared memory.
+    fn function(
+        &self,
+        file: &'static str,
+        name: &'static str,
+        shared_bytes: usize,
+    ) -> Result<CUfunction, Fault> {
         let mut kernels = locked(&self.kernels);
-        if let Some(&function) = kernels.functions.get(name) {
-            return Ok(function);
-        }
-        let module = match kernels.modules.get(file) {
-            Some(&module) => module,
-            None => {
-                let text = ptx::of(file).ok_or_else(|| format!("there is no kernel file `{file}`"))?;
-                let text = CString::new(text).map_err(|_| format!("the PTX of `{file}` has a zero byte"))?;
-                // SAFETY: it ends with a zero byte.
-                let module = unsafe { result::module::load_data(text.as_ptr().cast()) }.map_err(|error| {
-                    format!("the driver refuses the kernels of `{file}`: {}", said(&error))
-                })?;
-                kernels.modules.insert(file, module);
-                module
+        let Kernels { modules, functions } = &mut *kernels;
+        let function = match functions.entry(name) {
+            Entry::Occupied(function) => function.into_mut(),
+            Entry::Vacant(place) => {
+                let handle = load(modules, file, name)?;
+                place.insert(Function { handle, shared_bytes: SHARED_BYTES_UNASKED })
             }
         };
-        let name_in_c = CString::new(name).map_err(|_| format!("`{name}` is no name"))?;
-        // SAFETY: the module is loaded and stays so.
-        let function = unsafe { result::module::get_function(module, name_in_c) }
-            .map_err(|error| format!("there is no kernel `{name}` in `{file}`: {}", said(&error)))?;
-        kernels.functions.insert(name, function);
-        Ok(function)
+        if shared_bytes > function.shared_bytes {
+            let attribute = CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function is loaded.
+            unsafe {
+                result::function::set_function_attribute(function.handle, attribute, shared_bytes as c_int)
+            }
+            .map_err(fault)?;
+            function.shared_bytes = shared_bytes;
+        }
+        Ok(function.handle)
     }
+}
+
+/// A kernel of a file, all of which the first one loads.
+fn load(
+    modules: &mut HashMap<&'static str, CUmodule>,
+    file: &'static str,
+    name: &'static str,
+) -> Result<CUfunction, Fault> {
+    let module = match modules.get(file) {
+        Some(&module) => module,
+        None => {
+            let text = ptx::of(file).ok_or_else(|| format!("there is no kernel file `{file}`"))?;
+            let text = CString::new(text).map_err(|_| format!("the PTX of `{file}` has a zero byte"))?;
+            // SAFETY: it ends with a zero byte.
+            let module = unsafe { result::module::load_data(text.as_ptr().cast()) }
+                .map_err(|error| format!("the driver refuses the kernels of `{file}`: {}", said(&error)))?;
+            modules.insert(file, module);
+            module
+        }
+    };
+    let name_in_c = CString::new(name).map_err(|_| format!("`{name}` is no name"))?;
+    // SAFETY: the module is loaded and stays so.
+    let function = unsafe { result::module::get_function(module, name_in_c) };
+    Ok(function.map_err(|error| format!("there is no kernel `{name}` in `{file}`: {}", said(&error)))?)
 }
 
 /// Whether the driver knows CUDA 12.2; older ones lack functions, and cannot read the PTX.
@@ -196,15 +229,7 @@ impl Driver for Nvidia {
         arguments: &mut [u64],
     ) -> Result<(), Fault> {
         self.bind()?;
-        let function = self.function(file, name)?;
-        if grid.shared_bytes > SHARED_BYTES_UNASKED {
-            let attribute = CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // SAFETY: the function is loaded.
-            unsafe {
-                result::function::set_function_attribute(function, attribute, grid.shared_bytes as c_int)
-            }
-            .map_err(fault)?;
-        }
+        let function = self.function(file, name, grid.shared_bytes)?;
         let ([x, y, z], shared_bytes) = (grid.blocks, grid.shared_bytes as u32);
         let mut places = places(arguments);
         // SAFETY: as the trait says.
