@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use polytask_model::Example;
-use polytask_tensor::{GradientNorm, Parameters, Tensor, ops, testing};
+use polytask_tensor::{Capture, GradientNorm, Parameters, Tensor, ops, testing};
 use polytask_trainer::Update;
 use serde_json::{Value, json};
 
@@ -28,7 +28,9 @@ pub(crate) fn measure(
     // Two and no more: memory that is not given back must be allocated anew in each step.
     let mut losses: Option<[Tensor; 2]> = None;
     let steps = rounds(arguments, |step| {
+        let capture = if arguments.graphs { Capture::begin(arguments.device)? } else { None };
         let loss = training.step_on_gpu(batch(step))?;
+        capture.map_or(Ok(()), Capture::launch)?;
         let first = losses.take().map_or_else(|| loss.clone(), |[first, _]| first);
         losses = Some([first, loss]);
         Ok(())
@@ -37,6 +39,7 @@ pub(crate) fn measure(
     let losses = [first.item()?, last.item()?];
     ensure!(losses.iter().all(|loss| loss.is_finite()), "the first and the last loss are {losses:?}");
 
+    let graphs = testing::graph_counts(arguments.device)?;
     let most = batches.iter().map(|batch| pieces(batch)).max().unwrap_or_default();
     let products = Products::new(arguments, &training, most)?;
     drop(training);
@@ -49,6 +52,7 @@ pub(crate) fn measure(
     Ok(json!({
         "device": arguments.device.to_string(),
         "precision": arguments.precision,
+        "graphs": { "launched": graphs.launched, "instantiated": graphs.instantiated },
         "ms_per_step": rounded(milliseconds, 3),
         "rounds_ms": steps.iter().map(|&round| rounded(round, 3)).collect::<Vec<_>>(),
         "tokens_per_s": (tokens as f64 / arguments.steps as f64 / milliseconds * 1e3).round(),

@@ -71,6 +71,9 @@ struct Arguments {
     /// cpu, cuda, cuda:NUMBER, or emulated where that is built in.
     #[arg(long, default_value = "cpu")]
     device: Device,
+    /// On a GPU: each step is one CUDA graph.
+    #[arg(long)]
+    graphs: bool,
 }
 
 impl Arguments {

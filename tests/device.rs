@@ -6,7 +6,7 @@ use std::process::Command;
 
 use polytask_model::ModelFolder;
 use polytask_tensor::Device;
-use polytask_tensor::testing::{accelerators, assert_close};
+use polytask_tensor::testing::{accelerators, assert_close, graph_counts};
 use polytask_tests::Workspace;
 use polytask_trainer::{EpochRecord, Silent};
 
@@ -37,6 +37,32 @@ fn a_gpu_follows_the_loss_curve_of_the_processor() {
                 assert_close(&losses(found), &losses(expected), 1e-3);
             }
         }
+    }
+}
+
+/// Steps as graphs: with averaged weights; with several batches a step; with a layer's inside computed again.
+#[test]
+fn steps_that_are_graphs_end_with_the_same_weights_to_the_bit() {
+    let in_all_forms: [(&[&str], u64); 3] = [
+        (&["trainer.weight_averaging=0.9"], 16),
+        (&["optimizer.type=sgd", "trainer.gradient_accumulation=3", "tasks.entities.decoder=crf"], 6),
+        (&["trainer.precision=bf16", "encoder.recompute_activations=true"], 16),
+    ];
+    for (device, (assignments, steps)) in
+        accelerators().flat_map(|device| in_all_forms.map(|form| (device, form)))
+    {
+        let weights = |graphs: &str| -> Vec<u32> {
+            let (_, folder, _workspace) = trained_on(device, &[assignments, &[graphs]].concat());
+            let model = folder.load().unwrap();
+            let values =
+                model.parameters().iter().flat_map(|(_, parameter)| parameter.tensor().data().to_vec());
+            values.map(f32::to_bits).collect()
+        };
+        let expected = weights("trainer.cuda_graphs=false");
+        let before = graph_counts(device).unwrap().launched;
+        let found = weights("trainer.cuda_graphs=true");
+        assert!(graph_counts(device).unwrap().launched - before >= steps, "{device}");
+        assert!(found == expected, "{device}, {assignments:?}");
     }
 }
 

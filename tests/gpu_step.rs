@@ -1,10 +1,10 @@
-//! A training step on a GPU: alone in its program, since it counts what is fetched from the device.
+//! A training step on a GPU: alone in its program, since it counts what is fetched from the device, and graphs.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests unwrap as tests do")]
 
 use polytask_model::{Example, Model, targets_of};
-use polytask_tensor::testing::{accelerators, downloads};
-use polytask_tensor::{Gradient, GradientNorm, ParameterId, Pass, Tensor, average_on_gpu, ops};
+use polytask_tensor::testing::{accelerators, downloads, graph_counts};
+use polytask_tensor::{Capture, Gradient, GradientNorm, ParameterId, Pass, Tensor, average_on_gpu, ops};
 use polytask_tests::{CONFIGURATION, Workspace};
 use polytask_trainer::{OptimizerState, Update};
 
@@ -31,9 +31,9 @@ fn workspaces() -> Vec<Workspace> {
     own.into_iter().map(Workspace::new).chain(pretrained.into_iter().map(of_family)).collect()
 }
 
-/// Forward, losses, backward, norm, optimizer and average; for what it fetched a step would wait.
+/// Forward, losses, backward, norm, optimizer and average; for what it fetched a step would wait, and end its graph.
 #[test]
-fn a_step_on_a_gpu_fetches_nothing() {
+fn a_step_on_a_gpu_fetches_nothing_and_is_one_graph() {
     let workspaces = workspaces();
     for (device, workspace) in accelerators().flat_map(|device| workspaces.iter().map(move |w| (device, w))) {
         let mut prepared = workspace.prepare().unwrap();
@@ -43,7 +43,8 @@ fn a_step_on_a_gpu_fetches_nothing() {
         state.move_to(device).unwrap();
         let examples: Vec<&Example> = prepared.sets[0].train.iter().take(6).collect();
         for step in 1..=2 {
-            let before = downloads(device).unwrap();
+            let (before, graphs) = (downloads(device).unwrap(), || graph_counts(device).unwrap().launched);
+            let (graphs_before, capture) = (graphs(), Capture::begin(device).unwrap().unwrap());
             let sum = summed_losses(&prepared.model, &examples, Pass::training(1, step));
             let mut gradients = sum.backward().unwrap();
             let parameters = prepared.model.parameters_mut();
@@ -57,6 +58,9 @@ fn a_step_on_a_gpu_fetches_nothing() {
             state.apply_on_gpu(optimizer, parameters, &gradients, update, &norm).unwrap();
             assert!(average_on_gpu(&mut average, parameters, 0.9).unwrap());
             assert_eq!(downloads(device).unwrap(), before, "{device}, step {step} of\n{}", workspace.toml());
+            assert_eq!(graphs(), graphs_before, "{device}, step {step} of\n{}", workspace.toml());
+            capture.launch().unwrap();
+            assert_eq!(graphs(), graphs_before + 1);
             assert!(norm.value() > 0.0);
         }
     }

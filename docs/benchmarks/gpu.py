@@ -11,6 +11,7 @@ log.txt into --out, and its exit status is 0 where no test failed.
 import argparse
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
 import pathlib
@@ -41,6 +42,8 @@ VOCABULARY = 30_522
 
 SIZES = {"6 × 384": (6, 384, 12), "12 × 768": (12, 768, 12), "24 × 1024": (24, 1024, 16)}
 OURS = ["f32", "bf16"]
+# What the table adds to a name, and the options of training_step that it stands for.
+LAUNCHES = {"": [], ", graphs": ["--graphs"]}
 EAGER = [name for name, (_, is_compiled) in gpu_peer.VARIANTS.items() if not is_compiled]
 COMPILED = [name for name, (_, is_compiled) in gpu_peer.VARIANTS.items() if is_compiled]
 SANITIZERS = {
@@ -165,9 +168,9 @@ class Suite:
         """All tests. Those of devices pass over a GPU that cannot be opened, so a step there comes first."""
         ids, step = self.scratch / "ids.json", ["--device", "cuda", "--layers", 1, "--width", 64, "--heads", 2]
         ids.write_text(json.dumps({"train": [[5, 6, 7, 8], [9, 10]] * 8}), encoding="utf-8")
-        for precision in OURS:
-            command = [self.program("training_step"), ids, *step, "--steps", 2, "--precision", precision]
-            self.parts.run(f"a first step, {precision}", command, 5, 60, self.environment)
+        for precision, (added, options) in itertools.product(OURS, LAUNCHES.items()):
+            command = [self.program("training_step"), ids, *step, "--steps", 2, "--precision", precision, *options]
+            self.parts.run(f"a first step, {precision}{added}", command, 5, 60, self.environment)
         for name, file in self.manifest["tests"].items():
             skipped = [part for test in TESTS[name][1] for part in ("--skip", test)]
             self.parts.run(f"tests of {name}", [self.built / file, *skipped], 10, 120, self.environment)
@@ -219,10 +222,10 @@ class Suite:
             return
         steps = ["--steps", self.arguments.steps, "--warm", self.arguments.warm]
         for size, shape in SIZES.items():
-            for precision in OURS:
+            for precision, (added, options) in itertools.product(OURS, LAUNCHES.items()):
                 command = [self.program("training_step"), self.ids, *self.size(shape), *steps]
-                command += ["--device", "cuda", "--threads", os.cpu_count(), "--precision", precision]
-                self.time(size, f"polytask {precision}", command, 10, 60, self.environment)
+                command += ["--device", "cuda", "--threads", os.cpu_count(), "--precision", precision, *options]
+                self.time(size, f"polytask {precision}{added}", command, 10, 60, self.environment)
             for variant in EAGER:
                 self.time(size, f"PyTorch {variant}", self.peer(size, variant, steps), 10, 60, {})
         for size in SIZES:
@@ -241,7 +244,7 @@ class Suite:
             rows = []
             for name, result in results.items():
                 result = result or {}
-                beside, milliseconds = compiled["bf16" if name.endswith("bf16") else "f32"], result.get("ms_per_step")
+                beside, milliseconds = compiled["bf16" if "bf16" in name else "f32"], result.get("ms_per_step")
                 ratio = beside["ms_per_step"] / milliseconds if beside and milliseconds else None
                 values = [result.get(key) for key in ("tokens_per_s", "fraction_of_floor")]
                 rows.append([name, milliseconds, *values, ratio, result.get("peak_mb")])

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod autograd;
+mod capture;
 #[cfg_attr(
     not(any(feature = "cuda", feature = "emulation")),
     allow(dead_code, unused_imports, reason = "there is no driver then")
@@ -29,6 +30,7 @@ pub mod testing;
 mod update;
 
 pub use autograd::{Gradients, Operation};
+pub use capture::Capture;
 pub use device::Device;
 pub use error::{Error, Result};
 pub use gpu_ranks::GpuRanks;

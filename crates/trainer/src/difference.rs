@@ -3,7 +3,8 @@
 use serde_json::{Map, Value};
 
 /// The keys that change nothing of the result but its rounding.
-const WITHOUT_EFFECT: [&str; 3] = ["trainer.threads", "trainer.device", "encoder.recompute_activations"];
+const WITHOUT_EFFECT: [&str; 4] =
+    ["trainer.threads", "trainer.device", "trainer.cuda_graphs", "encoder.recompute_activations"];
 
 /// The first key in which two configurations differ, with both values.
 pub(crate) fn first_difference(old: &Map<String, Value>, new: &Map<String, Value>) -> Option<String> {
@@ -60,9 +61,9 @@ mod tests {
     }
 
     #[test]
-    fn comments_order_threads_and_ways_to_write_a_number_do_not_count() {
+    fn comments_order_threads_graphs_and_ways_to_write_a_number_do_not_count() {
         let new = "tasks = [{ weight = 1.0, name = 'mood' }] # one\n\
-                   [trainer]\nthreads = 4\nlearning_rate = 0.001\nepochs = 3\n";
+                   [trainer]\nthreads = 4\ncuda_graphs = true\nlearning_rate = 0.001\nepochs = 3\n";
         assert_eq!(difference(new), None);
     }
 

@@ -8,7 +8,9 @@ use std::time::Instant;
 
 use polytask_data::Step;
 use polytask_model::{Example, Model, ModelFolder, write_file};
-use polytask_tensor::{Device, GpuRanks, Gradient, GradientNorm, Gradients, ParameterId, Parameters, Pass};
+use polytask_tensor::{
+    Capture, Device, GpuRanks, Gradient, GradientNorm, Gradients, ParameterId, Parameters, Pass,
+};
 
 use crate::fingerprint::fingerprint;
 use crate::observer::{Observer, StepProgress};
@@ -106,7 +108,7 @@ impl Trainer {
     ///
     /// # Errors
     /// There is no checkpoint, it is damaged, or it was made with another configuration or other data. The number of
-    /// threads may differ, whether activations are recomputed, and comments.
+    /// threads may differ, whether activations are recomputed, whether steps are CUDA graphs, and comments.
     pub fn resume(prepared: Prepared, configuration: String, folder: &ModelFolder) -> Result<Self> {
         let mut trainer = Self::new(prepared, configuration)?;
         checkpoint::read(&mut trainer, &folder.checkpoint())?;
@@ -195,6 +197,8 @@ impl Trainer {
             let mut totals = Totals::new(self.tasks.len());
             let mut sum = Gradients::default();
             let mut terms = 0;
+            let is_graph = self.prepared.settings.cuda_graphs;
+            let capture = if is_graph { Capture::begin(self.device)? } else { None };
             for (offset, step) in group.iter().enumerate() {
                 let train = &self.prepared.sets[step.data_set].train;
                 totals.count_texts(step.rows.iter().map(|&row| train[row].encoded.pieces()));
@@ -206,6 +210,7 @@ impl Trainer {
             if terms > 0 {
                 self.update(sum, terms)?;
             }
+            capture.map_or(Ok(()), Capture::launch)?;
             self.progress.batch += group.len();
             totals.seconds = start.elapsed().as_secs_f64();
             self.progress.current.add(&totals);

@@ -1,9 +1,8 @@
 use std::collections::BTreeMap;
-use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::driver::{self, Driver, Fault, Joined};
+use super::driver::{self, Driver, Fault, GraphCounts, Joined};
 use super::memory::Cache;
 use super::{Argument, Grid, Memory, Product};
 use crate::{Device, Error, Result, Tensor};
@@ -136,11 +135,8 @@ impl Gpu {
             return Ok(());
         }
         let mut bits: Vec<u64> = arguments.iter().map(|argument| argument.address()).collect();
-        let mut places: Vec<*mut c_void> =
-            bits.iter_mut().map(|bits| std::ptr::from_mut(bits).cast()).collect();
         // SAFETY: each operation answers for the arguments of its kernels.
-        let launched = unsafe { self.driver.launch(file, name, grid, &mut places) };
-        self.checked(launched)
+        self.checked(unsafe { self.driver.launch(file, name, grid, &mut bits) })
     }
 
     /// Runs a kernel that makes one value of each value of the inputs, all of one length; its arguments are those of the
@@ -204,6 +200,21 @@ impl Gpu {
         self.checked(unsafe { joined.sum(&arrays) })
     }
 
+    /// Captures what is handed to the GPU from now on, until something needs an answer or the capture is ended.
+    pub(crate) fn begin_capture(&self) -> Result<()> {
+        self.checked(self.driver.begin_capture())
+    }
+
+    /// Runs what was captured, in order, as one graph.
+    pub(crate) fn end_capture(&self) -> Result<()> {
+        self.checked(self.driver.end_capture())
+    }
+
+    /// How many graphs it ran.
+    pub(crate) fn graph_counts(&self) -> GraphCounts {
+        self.driver.graph_counts()
+    }
+
     /// Waits until everything is done that was handed to the GPU.
     pub(crate) fn synchronize(&self) -> Result<()> {
         self.checked(self.driver.synchronize())
@@ -217,9 +228,10 @@ impl Gpu {
         }
         let first = self.driver.allocate(bytes);
         let allocated = if matches!(first, Err(Fault::OutOfMemory)) {
-            // What lies ready may still be in use by what was launched.
+            let ready = locked(&self.cache).take_all();
+            // What lies ready may still be in use by what was launched or captured.
             self.synchronize()?;
-            for (bytes, address) in locked(&self.cache).take_all() {
+            for (bytes, address) in ready {
                 // SAFETY: nobody owns what lies ready.
                 unsafe { self.driver.free(address, bytes) };
             }
@@ -233,7 +245,7 @@ impl Gpu {
     /// Lets memory lie ready. On the emulated GPU new memory is always new, so that tests find a value that no kernel wrote.
     pub(super) fn give_back(&self, bytes: usize, address: u64) {
         if self.device == Device::Emulated {
-            // SAFETY: nobody owns it any more, and nothing runs on.
+            // SAFETY: nobody owns it any more.
             unsafe { self.driver.free(address, bytes) };
         } else {
             locked(&self.cache).put(bytes, address);

@@ -16,6 +16,7 @@ mod memory;
 mod multiply;
 mod product;
 
+pub use driver::GraphCounts;
 pub(crate) use driver::Joined;
 pub(crate) use gpu::Gpu;
 pub(crate) use launch::{Argument, Grid};

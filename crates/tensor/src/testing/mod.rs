@@ -7,6 +7,7 @@
 mod golden;
 mod gradient;
 
+pub use crate::cuda::GraphCounts;
 pub use golden::assert_close;
 pub use gradient::{check_devices, check_gradients, check_gradients_within};
 
@@ -42,6 +43,17 @@ pub fn downloads(device: Device) -> Result<u64> {
     match device {
         Device::Cpu => Ok(0),
         Device::Cuda(_) | Device::Emulated => Ok(Gpu::open(device)?.downloads()),
+    }
+}
+
+/// How many graphs a device ran until now.
+///
+/// # Errors
+/// The device cannot be used.
+pub fn graph_counts(device: Device) -> Result<GraphCounts> {
+    match device {
+        Device::Cpu => Ok(GraphCounts::default()),
+        Device::Cuda(_) | Device::Emulated => Ok(Gpu::open(device)?.graph_counts()),
     }
 }
 

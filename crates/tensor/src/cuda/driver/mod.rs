@@ -4,6 +4,8 @@
 mod emulated;
 #[cfg(feature = "emulation")]
 mod emulated_product;
+#[cfg(feature = "emulation")]
+mod emulated_stream;
 #[cfg(feature = "cuda")]
 mod nccl;
 #[cfg(feature = "cuda")]
@@ -12,6 +14,8 @@ mod nvidia;
 mod nvidia_plan;
 #[cfg(feature = "cuda")]
 mod nvidia_product;
+#[cfg(feature = "cuda")]
+mod nvidia_stream;
 #[cfg(feature = "cuda")]
 mod ptx;
 #[cfg(feature = "cuda")]
@@ -36,7 +40,19 @@ impl From<String> for Fault {
     }
 }
 
+/// How many graphs were run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GraphCounts {
+    /// Launched in all.
+    pub launched: u64,
+    /// Of those, made for it; the others were made for one before them, and took over its work.
+    pub instantiated: u64,
+}
+
 /// Memory, kernels and products of one GPU, all in the order of one stream.
+///
+/// While a graph is captured what is handed over does not run before its end. What must answer, such as a download, ends the
+/// capture itself.
 ///
 /// Addresses are those of the GPU's memory, also where they are this machine's.
 pub(super) trait Driver: Send + Sync {
@@ -67,7 +83,7 @@ pub(super) trait Driver: Send + Sync {
     /// So many bytes lie at the address.
     unsafe fn clear(&self, address: u64, bytes: usize) -> Result<(), Fault>;
 
-    /// Runs kernel `name` of `kernels/{file}.cu`.
+    /// Runs kernel `name` of `kernels/{file}.cu`. Of an argument that is narrower in the kernel the first bytes count.
     ///
     /// # Safety
     /// The arguments are the kernel's, in number and type, and what they point to covers what it reads and writes.
@@ -76,7 +92,7 @@ pub(super) trait Driver: Send + Sync {
         file: &'static str,
         name: &'static str,
         grid: Grid,
-        arguments: &mut [*mut c_void],
+        arguments: &mut [u64],
     ) -> Result<(), Fault>;
 
     /// Whether it computes a product with this epilogue at these sizes and alignments. The answer stays the same, and is
@@ -88,6 +104,14 @@ pub(super) trait Driver: Send + Sync {
     unsafe fn multiply(&self, product: &Product) -> Result<(), Fault>;
 
     fn synchronize(&self) -> Result<(), Fault>;
+
+    /// What is handed over from now on is captured; a capture that goes on ends before.
+    fn begin_capture(&self) -> Result<(), Fault>;
+
+    /// Runs what was captured, in order, as one graph. Where nothing is captured it does nothing.
+    fn end_capture(&self) -> Result<(), Fault>;
+
+    fn graph_counts(&self) -> GraphCounts;
 
     /// Whether GPUs of several processes can be joined.
     fn check_ranks(&self) -> Result<(), Fault>;
@@ -108,13 +132,18 @@ pub(crate) trait Joined: Send + Sync {
     unsafe fn sum(&self, arrays: &[(u64, usize)]) -> Result<(), Fault>;
 }
 
+/// Where arguments lie, as drivers read them.
+fn places(arguments: &mut [u64]) -> Vec<*mut c_void> {
+    arguments.iter_mut().map(|argument| std::ptr::from_mut(argument).cast()).collect()
+}
+
 /// The driver of a device.
 pub(super) fn open(device: Device) -> Result<Box<dyn Driver>, String> {
     match device {
         #[cfg(feature = "cuda")]
         Device::Cuda(ordinal) => Ok(Box::new(nvidia::Nvidia::open(ordinal)?)),
         #[cfg(feature = "emulation")]
-        Device::Emulated => Ok(Box::new(emulated::Emulated)),
+        Device::Emulated => Ok(Box::new(emulated_stream::EmulatedStream::default())),
         #[cfg(not(feature = "cuda"))]
         Device::Cuda(_) => Err("this program was built without the feature `cuda`".into()),
         #[cfg(not(feature = "emulation"))]

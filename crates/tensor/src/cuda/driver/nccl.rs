@@ -7,9 +7,10 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::{Arc, OnceLock};
 
-use cudarc::driver::{CudaContext, CudaStream};
+use cudarc::driver::CudaContext;
 use libloading::Library;
 
+use super::nvidia_stream::Stream;
 use super::{Fault, Joined};
 
 /// What Debian and pip install, and what the headers' package adds.
@@ -108,7 +109,7 @@ pub(super) struct Nccl {
     nccl: &'static Functions,
     comm: Comm,
     context: Arc<CudaContext>,
-    stream: Arc<CudaStream>,
+    stream: Arc<Stream>,
 }
 
 // SAFETY: a communicator may be used from any thread, by one at a time: training has one that sums.
@@ -118,7 +119,7 @@ unsafe impl Sync for Nccl {}
 
 impl Nccl {
     /// Waits for all ranks; the context is bound to this thread.
-    pub(super) fn new(stream: &Arc<CudaStream>, rank: usize, size: usize, id: &[u8]) -> Result<Self, String> {
+    pub(super) fn new(stream: &Arc<Stream>, rank: usize, size: usize, id: &[u8]) -> Result<Self, String> {
         let nccl = Functions::loaded()?;
         let id = Id(id.try_into().map_err(|_| format!("an id of NCCL has 128 bytes, not {}", id.len()))?);
         let number =
@@ -133,20 +134,21 @@ impl Nccl {
 impl Joined for Nccl {
     unsafe fn sum(&self, arrays: &[(u64, usize)]) -> Result<(), Fault> {
         self.context.bind_to_thread().map_err(super::nvidia::fault)?;
-        let nccl = self.nccl;
-        let sum = |&(address, values): &(u64, usize)| {
-            let (from, to, stream) =
-                (address as *const c_void, address as *mut c_void, self.stream.cu_stream());
-            // SAFETY: as the trait says; the context is bound.
-            nccl.checked(unsafe { (nccl.all_reduce)(from, to, values, F32, SUM, self.comm, stream.cast()) })
-        };
-        // SAFETY: these take nothing.
-        nccl.checked(unsafe { (nccl.group_start)() })?;
-        let handed_over = arrays.iter().try_for_each(sum);
-        // A group that was begun is to be ended in any case.
-        // SAFETY: as above.
-        let ended = nccl.checked(unsafe { (nccl.group_end)() });
-        Ok(handed_over.and(ended)?)
+        self.stream.directly(|stream| {
+            let (nccl, stream) = (self.nccl, stream.cu_stream().cast());
+            let sum = |&(address, values): &(u64, usize)| {
+                let (from, to) = (address as *const c_void, address as *mut c_void);
+                // SAFETY: as the trait says; the context is bound.
+                nccl.checked(unsafe { (nccl.all_reduce)(from, to, values, F32, SUM, self.comm, stream) })
+            };
+            // SAFETY: these take nothing.
+            nccl.checked(unsafe { (nccl.group_start)() })?;
+            let handed_over = arrays.iter().try_for_each(sum);
+            // A group that was begun is to be ended in any case.
+            // SAFETY: as above.
+            let ended = nccl.checked(unsafe { (nccl.group_end)() });
+            Ok(handed_over.and(ended)?)
+        })
     }
 }
 

@@ -1,7 +1,8 @@
 //! An NVIDIA GPU through its driver, which is looked for at run time.
 
 use std::collections::HashMap;
-use std::ffi::{CString, c_int, c_void};
+use std::collections::hash_map::Entry;
+use std::ffi::{CString, c_int};
 use std::sync::{Arc, Mutex};
 
 use cudarc::driver::result::{self, DriverError};
@@ -9,8 +10,9 @@ use cudarc::driver::sys::{self, CUfunction, CUfunction_attribute_enum, CUmodule,
 use cudarc::driver::{CudaContext, CudaStream};
 
 use super::nvidia_product::Products;
+use super::nvidia_stream::Stream;
 use super::staging::Staging;
-use super::{Driver, Fault, Joined, nccl, ptx};
+use super::{Driver, Fault, GraphCounts, Joined, nccl, places, ptx};
 use crate::cuda::gpu::locked;
 use crate::cuda::{Grid, Product};
 
@@ -23,7 +25,7 @@ const SHARED_BYTES_UNASKED: usize = 48 * 1024;
 
 pub(super) struct Nvidia {
     context: Arc<CudaContext>,
-    stream: Arc<CudaStream>,
+    stream: Arc<Stream>,
     kernels: Mutex<Kernels>,
     products: Products,
     staging: Mutex<Staging>,
@@ -32,7 +34,13 @@ pub(super) struct Nvidia {
 #[derive(Default)]
 struct Kernels {
     modules: HashMap<&'static str, CUmodule>,
-    functions: HashMap<&'static str, CUfunction>,
+    functions: HashMap<&'static str, Function>,
+}
+
+struct Function {
+    handle: CUfunction,
+    /// Dynamic shared memory that it may have. It never falls: what was captured with more may still wait for its launch.
+    shared_bytes: usize,
 }
 
 // SAFETY: handles of the driver may be used from any thread to which the context is bound.
@@ -67,7 +75,7 @@ impl Nvidia {
                 "{name} has compute capability {major}.{minor}, 8.0 is needed (Ampere or newer)"
             ));
         }
-        let stream = context.new_stream().map_err(|error| said(&error))?;
+        let stream = Arc::new(Stream::new(context.new_stream().map_err(|error| said(&error))?));
         let products = Products::new()?;
         let staging = Mutex::new(Staging::new().map_err(|error| said(&error))?);
         Ok(Self { context, stream, kernels: Mutex::default(), products, staging })
@@ -78,31 +86,57 @@ impl Nvidia {
         self.context.bind_to_thread().map_err(fault)
     }
 
-    fn function(&self, file: &'static str, name: &'static str) -> Result<CUfunction, Fault> {
+    /// A kernel that may have so much dynamic shared memory.
+    fn function(
+        &self,
+        file: &'static str,
+        name: &'static str,
+        shared_bytes: usize,
+    ) -> Result<CUfunction, Fault> {
         let mut kernels = locked(&self.kernels);
-        if let Some(&function) = kernels.functions.get(name) {
-            return Ok(function);
-        }
-        let module = match kernels.modules.get(file) {
-            Some(&module) => module,
-            None => {
-                let text = ptx::of(file).ok_or_else(|| format!("there is no kernel file `{file}`"))?;
-                let text = CString::new(text).map_err(|_| format!("the PTX of `{file}` has a zero byte"))?;
-                // SAFETY: it ends with a zero byte.
-                let module = unsafe { result::module::load_data(text.as_ptr().cast()) }.map_err(|error| {
-                    format!("the driver refuses the kernels of `{file}`: {}", said(&error))
-                })?;
-                kernels.modules.insert(file, module);
-                module
+        let Kernels { modules, functions } = &mut *kernels;
+        let function = match functions.entry(name) {
+            Entry::Occupied(function) => function.into_mut(),
+            Entry::Vacant(place) => {
+                let handle = load(modules, file, name)?;
+                place.insert(Function { handle, shared_bytes: SHARED_BYTES_UNASKED })
             }
         };
-        let name_in_c = CString::new(name).map_err(|_| format!("`{name}` is no name"))?;
-        // SAFETY: the module is loaded and stays so.
-        let function = unsafe { result::module::get_function(module, name_in_c) }
-            .map_err(|error| format!("there is no kernel `{name}` in `{file}`: {}", said(&error)))?;
-        kernels.functions.insert(name, function);
-        Ok(function)
+        if shared_bytes > function.shared_bytes {
+            let attribute = CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function is loaded.
+            unsafe {
+                result::function::set_function_attribute(function.handle, attribute, shared_bytes as c_int)
+            }
+            .map_err(fault)?;
+            function.shared_bytes = shared_bytes;
+        }
+        Ok(function.handle)
     }
+}
+
+/// A kernel of a file, all of which the first one loads.
+fn load(
+    modules: &mut HashMap<&'static str, CUmodule>,
+    file: &'static str,
+    name: &'static str,
+) -> Result<CUfunction, Fault> {
+    let module = match modules.get(file) {
+        Some(&module) => module,
+        None => {
+            let text = ptx::of(file).ok_or_else(|| format!("there is no kernel file `{file}`"))?;
+            let text = CString::new(text).map_err(|_| format!("the PTX of `{file}` has a zero byte"))?;
+            // SAFETY: it ends with a zero byte.
+            let module = unsafe { result::module::load_data(text.as_ptr().cast()) }
+                .map_err(|error| format!("the driver refuses the kernels of `{file}`: {}", said(&error)))?;
+            modules.insert(file, module);
+            module
+        }
+    };
+    let name_in_c = CString::new(name).map_err(|_| format!("`{name}` is no name"))?;
+    // SAFETY: the module is loaded and stays so.
+    let function = unsafe { result::module::get_function(module, name_in_c) };
+    Ok(function.map_err(|error| format!("there is no kernel `{name}` in `{file}`: {}", said(&error)))?)
 }
 
 /// Whether the driver knows CUDA 12.2; older ones lack functions, and cannot read the PTX.
@@ -151,27 +185,40 @@ impl Driver for Nvidia {
 
     unsafe fn upload(&self, bytes: &[u8], address: u64) -> Result<(), Fault> {
         self.bind()?;
+        let mut staging = locked(&self.staging);
+        let has_room = staging.has_room(bytes.len());
         // SAFETY: as the trait says.
-        unsafe { locked(&self.staging).upload(bytes, address, &self.stream) }.map_err(fault)
+        let upload =
+            |stream: &Arc<CudaStream>| unsafe { staging.upload(bytes, address, stream) }.map_err(fault);
+        // Where it must wait for the stream, what the ring holds must be launched.
+        if has_room { self.stream.hand_over(upload) } else { self.stream.directly(upload) }
     }
 
     unsafe fn download(&self, address: u64, bytes: &mut [u8]) -> Result<(), Fault> {
         self.bind()?;
-        // SAFETY: as the trait says; nobody sees the values before the stream has come to them.
-        unsafe { result::memcpy_dtoh_async(bytes, address, self.stream.cu_stream()) }.map_err(fault)?;
-        self.synchronize()
+        self.stream.directly(|stream| {
+            // SAFETY: as the trait says; nobody sees the values before the stream has come to them.
+            unsafe { result::memcpy_dtoh_async(bytes, address, stream.cu_stream()) }.map_err(fault)?;
+            stream.synchronize().map_err(fault)
+        })
     }
 
     unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<(), Fault> {
         self.bind()?;
         // SAFETY: as the trait says.
-        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }.map_err(fault)
+        let copy = |stream: &Arc<CudaStream>| unsafe {
+            result::memcpy_dtod_async(to, from, bytes, stream.cu_stream())
+        };
+        self.stream.hand_over(copy).map_err(fault)
     }
 
     unsafe fn clear(&self, address: u64, bytes: usize) -> Result<(), Fault> {
         self.bind()?;
         // SAFETY: as the trait says.
-        unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) }.map_err(fault)
+        let clear = |stream: &Arc<CudaStream>| unsafe {
+            result::memset_d8_async(address, 0, bytes, stream.cu_stream())
+        };
+        self.stream.hand_over(clear).map_err(fault)
     }
 
     unsafe fn launch(
@@ -179,31 +226,20 @@ impl Driver for Nvidia {
         file: &'static str,
         name: &'static str,
         grid: Grid,
-        arguments: &mut [*mut c_void],
+        arguments: &mut [u64],
     ) -> Result<(), Fault> {
         self.bind()?;
-        let function = self.function(file, name)?;
-        if grid.shared_bytes > SHARED_BYTES_UNASKED {
-            let attribute = CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // SAFETY: the function is loaded.
-            unsafe {
-                result::function::set_function_attribute(function, attribute, grid.shared_bytes as c_int)
-            }
-            .map_err(fault)?;
-        }
-        let [x, y, z] = grid.blocks;
+        let function = self.function(file, name, grid.shared_bytes)?;
+        let ([x, y, z], shared_bytes) = (grid.blocks, grid.shared_bytes as u32);
+        let mut places = places(arguments);
         // SAFETY: as the trait says.
-        let launched = unsafe {
-            result::launch_kernel(
-                function,
-                (x, y, z),
-                (grid.threads, 1, 1),
-                grid.shared_bytes as u32,
-                self.stream.cu_stream(),
-                arguments,
-            )
+        let launch = |stream: &Arc<CudaStream>| unsafe {
+            let (blocks, threads) = ((x, y, z), (grid.threads, 1, 1));
+            result::launch_kernel(function, blocks, threads, shared_bytes, stream.cu_stream(), &mut places)
         };
-        launched.map_err(|error| Fault::Other(format!("kernel `{name}`: {}", said(&error))))
+        self.stream
+            .hand_over(launch)
+            .map_err(|error| Fault::Other(format!("kernel `{name}`: {}", said(&error))))
     }
 
     fn can_multiply(&self, product: &Product) -> Result<bool, Fault> {
@@ -214,12 +250,27 @@ impl Driver for Nvidia {
     unsafe fn multiply(&self, product: &Product) -> Result<(), Fault> {
         self.bind()?;
         // SAFETY: as the trait says.
-        unsafe { self.products.multiply(product, &self.stream) }.map_err(Fault::Other)
+        let multiply = |stream: &Arc<CudaStream>| unsafe { self.products.multiply(product, stream) };
+        self.stream.hand_over(multiply).map_err(Fault::Other)
     }
 
     fn synchronize(&self) -> Result<(), Fault> {
         self.bind()?;
-        self.stream.synchronize().map_err(fault)
+        self.stream.directly(|stream| stream.synchronize().map_err(fault))
+    }
+
+    fn begin_capture(&self) -> Result<(), Fault> {
+        self.bind()?;
+        self.stream.begin_capture()
+    }
+
+    fn end_capture(&self) -> Result<(), Fault> {
+        self.bind()?;
+        self.stream.end_capture()
+    }
+
+    fn graph_counts(&self) -> GraphCounts {
+        self.stream.graph_counts()
     }
 
     fn check_ranks(&self) -> Result<(), Fault> {

@@ -25,7 +25,13 @@ impl Staging {
         Ok(Self { first: first.cast(), used: 0 })
     }
 
-    /// Copies bytes to an address of the GPU in the order of the stream; they may change as soon as this returns.
+    /// Whether so many bytes can be copied without waiting for the stream.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.used + bytes <= BYTES
+    }
+
+    /// Copies bytes to an address of the GPU in the order of the stream; they may change as soon as this returns. Without
+    /// room it waits, and all that was handed over before must be on its way.
     ///
     /// # Safety
     /// So many bytes lie at the address.
@@ -40,7 +46,7 @@ impl Staging {
             unsafe { result::memcpy_htod_async(address, bytes, stream.cu_stream()) }?;
             return stream.synchronize();
         }
-        if self.used + bytes.len() > BYTES {
+        if !self.has_room(bytes.len()) {
             stream.synchronize()?;
             self.used = 0;
         }
