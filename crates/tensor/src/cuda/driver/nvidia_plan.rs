@@ -33,6 +33,7 @@ pub(super) fn epilogue_of(epilogue: Epilogue) -> cublasLtEpilogue_t {
 }
 
 pub(super) struct Plan {
+    /// Its sizes are those that are set.
     shape: Shape,
     pub(super) description: cublasLtMatmulDesc_t,
     pub(super) right: cublasLtMatrixLayout_t,
@@ -120,6 +121,18 @@ impl Plan {
         handle: cublasLtHandle_t,
         sizes: [usize; 3],
     ) -> Result<bool, CublasError> {
+        if sizes != self.shape.sizes {
+            self.set_sizes(sizes)?;
+        }
+        if let Some(&can) = self.can.get(&sizes) {
+            return Ok(can);
+        }
+        let can = self.check(handle);
+        self.can.insert(sizes, can);
+        Ok(can)
+    }
+
+    fn set_sizes(&mut self, sizes: [usize; 3]) -> Result<(), CublasError> {
         let layouts = [self.right, self.left, self.result];
         for (layout, [height, width]) in layouts.into_iter().zip(lying(&self.shape, sizes)) {
             use cublasLtMatrixLayoutAttribute_t as Attribute;
@@ -135,12 +148,8 @@ impl Plan {
                 unsafe { result::set_matrix_layout_attribute(layout, attribute, value, bytes) }?;
             }
         }
-        if let Some(&can) = self.can.get(&sizes) {
-            return Ok(can);
-        }
-        let can = self.check(handle);
-        self.can.insert(sizes, can);
-        Ok(can)
+        self.shape.sizes = sizes;
+        Ok(())
     }
 
     /// Whether the algorithm can do with the sizes as they are set.
