@@ -40,7 +40,7 @@ pub struct TrainerSettings {
     /// early. The best epoch's model is kept in any case.
     pub early_stopping_patience: u64,
     /// In which numbers products are computed, in training and by the model that comes of it: `f32`; `bf16`, twice as fast
-    /// where the processor has AVX512-BF16, and faster still on a GPU; or `tf32`, fast on a GPU and f32 on the processor. Weights, sums, norms, softmax and losses stay f32.
+    /// where the processor has AMX or, on AMD, AVX512-BF16, and faster still on a GPU; or `tf32`, fast on a GPU and f32 on the processor. Weights, sums, norms, softmax and losses stay f32.
     pub precision: Precision,
     /// Everything random follows from it: the same seed, the same model.
     pub seed: u64,

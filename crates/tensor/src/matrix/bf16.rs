@@ -1,14 +1,12 @@
 //! Products in bf16: operands rounded to 8 bits of mantissa, sums in f32.
 //!
-//! Where the processor multiplies pairs of bf16 in one instruction (AVX512-BF16), a product takes half the time of one in
-//! f32. Elsewhere the operands are rounded alike and multiplied in f32: the results agree but for the order of sums.
-
-use std::ops::Range;
+//! Where the processor has instructions for pairs of bf16 (AMX, AVX512-BF16), a [kernel](super::kernel) of them computes the
+//! product. Elsewhere the operands are rounded alike and multiplied in f32: the results agree but for the order of sums.
 
 use super::blocks::Blocks;
-use super::kernel::{Bf16Pair, Group, Left, PANEL, Right};
+use super::kernel::{Bf16Pair, Group, Kernel, Place, Right};
+use super::packing::{groups, pack_left, pack_right};
 use super::{Matrix, RowParts, product_then};
-use crate::lanes::vectorized;
 use crate::memory::{self, Values};
 use crate::parallel::for_each_row_block;
 
@@ -20,8 +18,8 @@ pub(crate) struct Bf16Right {
 }
 
 enum Form {
-    /// `[⌈columns / 32⌉, ⌈inner / 2⌉, 32]` pairs along the inner dimension.
-    Panels(Values),
+    /// `[⌈columns / 32⌉, groups, 32]` pairs along the inner dimension, for a kernel.
+    Panels(Kernel, Values),
     /// `[inner, columns]`.
     Rounded(Values),
 }
@@ -29,18 +27,21 @@ enum Form {
 impl Bf16Right {
     /// Rounds and orders the right side of a product.
     pub(crate) fn new(right: Matrix<'_>, inner: usize, columns: usize) -> Self {
-        Self::new_for(Bf16Pair::is_native(), right, inner, columns)
+        Self::new_for(Bf16Pair::fastest(), right, inner, columns)
     }
 
     pub(crate) fn columns(&self) -> usize {
         self.columns
     }
 
-    fn new_for(native: bool, right: Matrix<'_>, inner: usize, columns: usize) -> Self {
+    fn new_for(kernel: Option<Kernel>, right: Matrix<'_>, inner: usize, columns: usize) -> Self {
         assert!(right.covers(inner, columns), "an operation asked for a product beyond its inputs");
-        let form = match native {
-            true => Form::Panels(Values::new(pack_right(right, inner, columns))),
-            false => Form::Rounded(Values::new(rounded(right, inner, columns))),
+        let form = match kernel {
+            Some(kernel) => {
+                let packed = pack_right(right, inner, columns, groups(kernel, inner));
+                Form::Panels(kernel, Values::new(packed))
+            }
+            None => Form::Rounded(Values::new(rounded(right, inner, columns))),
         };
         Self { form, inner, columns }
     }
@@ -62,127 +63,29 @@ pub(crate) fn product_bf16_then(
         result.len() == rows * columns && left.covers(rows, inner),
         "an operation asked for a product beyond its inputs"
     );
-    let panels = match &right.form {
-        Form::Panels(panels) => panels,
+    let (kernel, panels) = match &right.form {
+        Form::Panels(kernel, panels) => (*kernel, panels),
         Form::Rounded(right) => {
             let left = Values::new(rounded(left, rows, inner));
             let (left, right) = (Matrix::new(&left, inner), Matrix::new(right, columns));
             return product_then(result, left, right, inner, columns, finish);
         }
     };
-    let groups = inner.div_ceil(2);
-    let packed = Values::new(pack_left(left, rows, inner));
-    let (row_stride, group_stride) = if left.is_row_major() { (groups, 1) } else { (1, rows) };
-    let left = Left { groups: bytemuck::cast_slice(&packed), row_stride, group_stride };
+    let groups = groups(kernel, inner);
+    let left = Values::new(pack_left(left, rows, inner, groups));
     let right = Right { panels: bytemuck::cast_slice(panels), starts: None, groups };
     let result = RowParts::new(result, columns);
     Blocks::new(rows, inner, columns, super::FEWEST_ROWS).for_each(|rows, columns| {
-        // SAFETY: panels are made only where the processor is native; both sides cover the result, whose blocks are
+        // SAFETY: panels are made only for a kernel that the processor has; both sides cover the result, whose blocks are
         // disjoint and begin with a panel.
         unsafe {
-            let place = result.pointer(rows.start, columns.start);
-            Bf16Pair::block(left, right, rows.clone(), columns.clone(), place, result.columns());
+            let place = Place { first: result.pointer(rows.start, columns.start), stride: result.columns() };
+            Bf16Pair::block(kernel, bytemuck::cast_slice(&left), right, rows.clone(), columns.clone(), place);
         }
         let first = columns.start;
         // SAFETY: the blocks are disjoint.
         unsafe { result.for_each_row(rows, columns, |row, values| finish(row, first, values)) };
     });
-}
-
-/// The left side in pairs along the inner dimension: `[rows, ⌈inner / 2⌉]`, or `[⌈inner / 2⌉, rows]` of one that is read
-/// transposed.
-fn pack_left(left: Matrix<'_>, rows: usize, inner: usize) -> Vec<f32> {
-    let groups = inner.div_ceil(2);
-    let mut packed = memory::overwritable(rows * groups);
-    let pairs: &mut [u32] = bytemuck::cast_slice_mut(&mut packed);
-    if left.is_row_major() {
-        for_each_row_block(pairs, groups, |first, pairs| {
-            for (row, pairs) in (first..).zip(pairs.chunks_exact_mut(groups)) {
-                pair_neighbours(left.line(row, inner), pairs);
-            }
-        });
-    } else {
-        for_each_row_block(pairs, rows, |first, pairs| {
-            for (group, pairs) in (first..).zip(pairs.chunks_exact_mut(rows)) {
-                let (first, second) = two_lines(left, group, inner, 0..rows);
-                pair_lines(first, second, pairs);
-            }
-        });
-    }
-    packed
-}
-
-fn pack_right(right: Matrix<'_>, inner: usize, columns: usize) -> Vec<f32> {
-    let groups = inner.div_ceil(2);
-    let mut packed = memory::overwritable(columns.div_ceil(PANEL) * groups * PANEL);
-    let pairs: &mut [u32] = bytemuck::cast_slice_mut(&mut packed);
-    for_each_row_block(pairs, groups * PANEL, |first, panels| {
-        for (panel, pairs) in (first..).zip(panels.chunks_exact_mut(groups * PANEL)) {
-            pack_panel(right, inner, panel * PANEL..columns.min((panel + 1) * PANEL), pairs);
-        }
-    });
-    packed
-}
-
-fn pack_panel(right: Matrix<'_>, inner: usize, columns: Range<usize>, pairs: &mut [u32]) {
-    let (pairs, _) = pairs.as_chunks_mut::<PANEL>();
-    if right.is_row_major() {
-        for (group, pairs) in pairs.iter_mut().enumerate() {
-            let (first, second) = two_lines(right, group, inner, columns.clone());
-            let (filled, beyond) = pairs.split_at_mut(columns.len());
-            pair_lines(first, second, filled);
-            beyond.fill(0);
-        }
-        return;
-    }
-    let mut line = vec![0.0; pairs.len()];
-    let line: &mut [u32] = bytemuck::cast_slice_mut(&mut line);
-    pairs.iter_mut().for_each(|pairs| pairs[columns.len()..].fill(0));
-    for (i, column) in columns.enumerate() {
-        pair_neighbours(right.line(column, inner), line);
-        pairs.iter_mut().zip(&*line).for_each(|(pairs, &pair)| pairs[i] = pair);
-    }
-}
-
-/// Lines 2 · group and, where it is within the inner dimension, the next one.
-fn two_lines<'a>(
-    matrix: Matrix<'a>,
-    group: usize,
-    inner: usize,
-    part: Range<usize>,
-) -> (&'a [f32], &'a [f32]) {
-    let first = &matrix.line(2 * group, part.end)[part.start..];
-    let second = match 2 * group + 1 < inner {
-        true => &matrix.line(2 * group + 1, part.end)[part.start..],
-        false => &[],
-    };
-    (first, second)
-}
-
-vectorized! {
-    /// Pairs of the values 2i and 2i + 1 of a line.
-    fn pair_neighbours(line: &[f32], pairs: &mut [u32]) {
-        let (twos, rest) = line.as_chunks::<2>();
-        for (pair, [first, second]) in pairs.iter_mut().zip(twos) {
-            *pair = bf16(*first) >> 16 | bf16(*second);
-        }
-        if let (Some(pair), Some(first)) = (pairs.get_mut(twos.len()), rest.first()) {
-            *pair = bf16(*first) >> 16;
-        }
-    }
-}
-
-vectorized! {
-    /// Pairs of the values i of two lines; the second may be missing.
-    fn pair_lines(first: &[f32], second: &[f32], pairs: &mut [u32]) {
-        if second.is_empty() {
-            pairs.iter_mut().zip(first).for_each(|(pair, first)| *pair = bf16(*first) >> 16);
-            return;
-        }
-        for ((pair, first), second) in pairs.iter_mut().zip(first).zip(second) {
-            *pair = bf16(*first) >> 16 | bf16(*second);
-        }
-    }
 }
 
 /// Row-major values [rows, columns], rounded.
@@ -200,7 +103,7 @@ fn rounded(matrix: Matrix<'_>, rows: usize, columns: usize) -> Vec<f32> {
 
 /// The nearest bf16, ties to even, in the upper half; NaN stays NaN.
 #[inline(always)]
-fn bf16(value: f32) -> u32 {
+pub(super) fn bf16(value: f32) -> u32 {
     let bits = value.to_bits();
     let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
     let nearest = if value.is_nan() { bits | 0x40_0000 } else { nearest };
@@ -214,7 +117,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn product(
-        native: bool,
+        kernel: Option<Kernel>,
         left: Matrix<'_>,
         right: Matrix<'_>,
         rows: usize,
@@ -222,7 +125,7 @@ mod tests {
         columns: usize,
     ) -> Vec<f32> {
         let mut result = vec![f32::NAN; rows * columns];
-        let right = Bf16Right::new_for(native, right, inner, columns);
+        let right = Bf16Right::new_for(kernel, right, inner, columns);
         product_bf16_then(&mut result, left, &right, |_, _, _| {});
         result
     }
@@ -230,18 +133,55 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn both_ways_agree_for_all_sides(
+        fn all_kernels_agree_for_all_sides(
             rows in 0usize..70, inner in 1usize..70, columns in 1usize..70,
             transpose_left: bool, transpose_right: bool,
         ) {
             let (a, b) = (sample(&[rows, inner], 1), sample(&[inner, columns], 2));
             let left = if transpose_left { Matrix::new(a.data(), rows).transposed() } else { Matrix::new(a.data(), inner) };
             let right = if transpose_right { Matrix::new(b.data(), inner).transposed() } else { Matrix::new(b.data(), columns) };
-            let found = product(Bf16Pair::is_native(), left, right, rows, inner, columns);
-            // The same products of rounded values; 70 sums in f32 in another order.
-            assert_close(&found, &product(false, left, right, rows, inner, columns), 1e-4);
+            let expected = product(None, left, right, rows, inner, columns);
+            for kernel in Bf16Pair::kernels() {
+                // The same products of rounded values; 70 sums in f32 in another order.
+                assert_close(&product(Some(kernel), left, right, rows, inner, columns), &expected, 1e-4);
+            }
         }
+    }
 
+    #[test]
+    fn large_products_agree_and_do_not_depend_on_the_threads() {
+        for (rows, inner, columns) in [(385, 128, 512), (24, 384, 200), (512, 385, 128)] {
+            let (a, b) = (sample(&[rows, inner], 1), sample(&[inner, columns], 2));
+            let (left, right) = (Matrix::new(a.data(), inner), Matrix::new(b.data(), columns));
+            let expected = product(None, left, right, rows, inner, columns);
+            for kernel in Bf16Pair::kernels() {
+                let found = || product(Some(kernel), left, right, rows, inner, columns);
+                // 385 sums of size 1 in f32.
+                assert_close(&found(), &expected, 1e-3);
+                assert_same_on_threads(|| vec![found()]);
+            }
+        }
+    }
+
+    #[test]
+    fn each_value_is_finished_once() {
+        let (a, b) = (sample(&[200, 100], 1), sample(&[100, 150], 2));
+        let right = Bf16Right::new(Matrix::new(b.data(), 150), 100, 150);
+        let product = |add: f32| {
+            let mut result = vec![0.0; 200 * 150];
+            product_bf16_then(&mut result, Matrix::new(a.data(), 100), &right, |row, first, values| {
+                let of_place = |column: usize| add * (row + first + column) as f32;
+                values.iter_mut().enumerate().for_each(|(column, value)| *value += of_place(column));
+            });
+            result
+        };
+        let places: Vec<f32> = (0..200 * 150).map(|i| (i / 150 + i % 150) as f32).collect();
+        let expected: Vec<f32> =
+            product(0.0).iter().zip(places).map(|(value, place)| value + place).collect();
+        assert_close(&product(1.0), &expected, 0.0);
+    }
+
+    proptest! {
         #[test]
         fn rounding_is_to_the_nearest_and_keeps_what_bf16_holds(value: f32) {
             let rounded = f32::from_bits(bf16(value));
@@ -262,37 +202,5 @@ mod tests {
         assert!(f32::from_bits(bf16(f32::from_bits(0x7fff_ffff))).is_nan());
         assert_eq!(f32::from_bits(bf16(f32::INFINITY)), f32::INFINITY);
         assert_eq!(f32::from_bits(bf16(f32::MAX)), f32::INFINITY);
-    }
-
-    #[test]
-    fn large_products_agree_and_do_not_depend_on_the_threads() {
-        for (rows, inner, columns) in [(385, 128, 512), (24, 384, 200), (512, 385, 128)] {
-            let (a, b) = (sample(&[rows, inner], 1), sample(&[inner, columns], 2));
-            let (left, right) = (Matrix::new(a.data(), inner), Matrix::new(b.data(), columns));
-            // 385 sums of size 1 in f32.
-            let found = product(Bf16Pair::is_native(), left, right, rows, inner, columns);
-            assert_close(&found, &product(false, left, right, rows, inner, columns), 1e-3);
-            assert_same_on_threads(|| {
-                vec![product(Bf16Pair::is_native(), left, right, rows, inner, columns)]
-            });
-        }
-    }
-
-    #[test]
-    fn each_value_is_finished_once() {
-        let (a, b) = (sample(&[200, 100], 1), sample(&[100, 150], 2));
-        let right = Bf16Right::new(Matrix::new(b.data(), 150), 100, 150);
-        let product = |add: f32| {
-            let mut result = vec![0.0; 200 * 150];
-            product_bf16_then(&mut result, Matrix::new(a.data(), 100), &right, |row, first, values| {
-                let of_place = |column: usize| add * (row + first + column) as f32;
-                values.iter_mut().enumerate().for_each(|(column, value)| *value += of_place(column));
-            });
-            result
-        };
-        let places: Vec<f32> = (0..200 * 150).map(|i| (i / 150 + i % 150) as f32).collect();
-        let expected: Vec<f32> =
-            product(0.0).iter().zip(places).map(|(value, place)| value + place).collect();
-        assert_close(&product(1.0), &expected, 0.0);
     }
 }

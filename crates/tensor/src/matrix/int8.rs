@@ -6,8 +6,8 @@
 //! (X W)[r, c] ≈ t_r s_c Σ_k p[r, k] q[k, c]
 //! ```
 //!
-//! The sum is exact in 32 bits, up to [`LONGEST_SUM`] terms. AVX512-VNNI multiplies unsigned bytes by signed ones: it is given p + 128, and each
-//! column's sum starts from −128 Σ_k q[k, c].
+//! The sum is exact in 32 bits, up to [`LONGEST_SUM`] terms. Processors multiply unsigned bytes by signed ones: they are given
+//! p + 128, and each column's sum starts from −128 Σ_k q[k, c].
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::RowParts;
 use super::blocks::Blocks;
-use super::kernel::{Bytes, Group, Left, PANEL, Right};
+use super::kernel::{Bytes, Group, Kernel, PANEL, Place, Right};
 use crate::lanes::vectorized;
 use crate::memory::{self, Values};
 
@@ -71,19 +71,28 @@ impl Int8Matrix {
 
 /// An [`Int8Matrix`] as the right side of a product, in the order in which it is read.
 pub(crate) struct Int8Right {
-    /// `[⌈columns / 32⌉, ⌈inner / 4⌉, 32]` groups of four bytes along the inner dimension.
+    /// What the panels are for, if not for any processor.
+    kernel: Option<Kernel>,
+    /// `[⌈columns / 32⌉, groups, 32]` groups of four bytes along the inner dimension.
     panels: Vec<u32>,
     /// −128 Σ_k q, one a column, filled up to whole panels.
     starts: Vec<i32>,
     scales: Vec<f32>,
     inner: usize,
+    groups: usize,
 }
 
 impl Int8Right {
     pub(crate) fn new(matrix: &Int8Matrix) -> Self {
+        Self::new_for(Bytes::fastest(), matrix)
+    }
+
+    /// For a kernel, or for any processor.
+    fn new_for(kernel: Option<Kernel>, matrix: &Int8Matrix) -> Self {
         let columns = matrix.scales.len();
         let inner = matrix.values.len() / columns.max(1);
         let groups = inner.div_ceil(GROUP);
+        let groups = kernel.map_or(groups, |kernel| kernel.filled_up(groups));
         let mut panels = vec![0; columns.div_ceil(PANEL) * groups * PANEL];
         panels.par_chunks_mut((groups * PANEL).max(1)).enumerate().for_each(|(panel, groups)| {
             let columns_of_panel = panel * PANEL..columns.min((panel + 1) * PANEL);
@@ -99,7 +108,7 @@ impl Int8Right {
         for row in matrix.values.chunks_exact(columns.max(1)) {
             starts.iter_mut().zip(row).for_each(|(start, value)| *start -= 128 * i32::from(*value));
         }
-        Self { panels, starts, scales: matrix.scales.clone(), inner }
+        Self { kernel, panels, starts, scales: matrix.scales.clone(), inner, groups }
     }
 }
 
@@ -110,17 +119,7 @@ pub(crate) fn product_int8_then(
     right: &Int8Right,
     finish: impl Fn(usize, usize, &mut [f32]) + Sync,
 ) {
-    product_for(Bytes::is_native(), result, x, right, finish);
-}
-
-fn product_for(
-    native: bool,
-    result: &mut [f32],
-    x: &[f32],
-    right: &Int8Right,
-    finish: impl Fn(usize, usize, &mut [f32]) + Sync,
-) {
-    let (inner, columns) = (right.inner, right.scales.len());
+    let (inner, groups, columns) = (right.inner, right.groups, right.scales.len());
     if result.is_empty() {
         return;
     }
@@ -129,28 +128,27 @@ fn product_for(
         result.len() == rows * columns && x.len() == rows * inner,
         "an operation asked for a product beyond its inputs"
     );
-    let groups = inner.div_ceil(GROUP);
     let mut quantized = memory::overwritable(rows * groups);
-    let row_scales = quantize_rows(x, rows, inner, bytemuck::cast_slice_mut(&mut quantized));
+    let row_scales = quantize_rows(x, inner, bytemuck::cast_slice_mut(&mut quantized), groups);
     let quantized = Values::new(quantized);
-    let left = Left { groups: bytemuck::cast_slice(&quantized), row_stride: groups, group_stride: 1 };
+    let left: &[u32] = bytemuck::cast_slice(&quantized);
     let sides = Right { panels: &right.panels, starts: Some(&right.starts), groups };
     let result = RowParts::new(result, columns);
     Blocks::new(rows, inner, columns, super::FEWEST_ROWS).for_each(|rows, columns| {
-        if native {
-            // SAFETY: the processor is native; both sides cover the result, whose blocks are disjoint and begin with a
-            // panel.
+        if let Some(kernel) = right.kernel {
+            // SAFETY: the processor has the kernel; both sides cover the result, whose blocks are disjoint and begin with
+            // a panel.
             unsafe {
-                let place = result.pointer(rows.start, columns.start);
-                Bytes::block(left, sides, rows.clone(), columns.clone(), place, result.columns());
+                let place =
+                    Place { first: result.pointer(rows.start, columns.start), stride: result.columns() };
+                Bytes::block(kernel, left, sides, rows.clone(), columns.clone(), place);
             }
         }
         for row in rows {
             // SAFETY: the blocks are disjoint, and so are their rows.
             let part = unsafe { result.part(row, columns.clone()) };
-            if !native {
-                let left = &left.groups[row * groups..(row + 1) * groups];
-                row_sums(left, sides, columns.clone(), part);
+            if right.kernel.is_none() {
+                row_sums(&left[row * groups..(row + 1) * groups], sides, columns.clone(), part);
             }
             let scales = &right.scales[columns.clone()];
             multiply(part, scales, row_scales[row]);
@@ -169,9 +167,9 @@ vectorized! {
 }
 
 /// Fills the groups with p + 128, and returns t of each row.
-fn quantize_rows(x: &[f32], rows: usize, inner: usize, groups: &mut [u32]) -> Vec<f32> {
-    let mut scales = vec![0.0; rows];
-    let of_row = inner.div_ceil(GROUP).max(1);
+fn quantize_rows(x: &[f32], inner: usize, groups: &mut [u32], of_row: usize) -> Vec<f32> {
+    let of_row = of_row.max(1);
+    let mut scales = vec![0.0; groups.len() / of_row];
     let quantize = |((x, groups), scale): ((&[f32], &mut [u32]), &mut f32)| {
         *scale = quantize_row(x, bytemuck::cast_slice_mut(groups));
     };
@@ -230,9 +228,13 @@ mod tests {
     use crate::testing::{assert_close, assert_same_on_threads, sample};
     use proptest::prelude::*;
 
-    fn product(native: bool, x: &[f32], right: &Int8Right, rows: usize) -> Vec<f32> {
+    fn kernels() -> impl Iterator<Item = Option<Kernel>> {
+        Bytes::kernels().map(Some).chain([None])
+    }
+
+    fn product(x: &[f32], right: &Int8Right, rows: usize) -> Vec<f32> {
         let mut result = vec![f32::NAN; rows * right.scales.len()];
-        product_for(native, &mut result, x, right, |_, _, _| {});
+        product_int8_then(&mut result, x, right, |_, _, _| {});
         result
     }
 
@@ -254,15 +256,16 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn both_ways_follow_the_formula(rows in 1usize..40, inner in 1usize..70, columns in 1usize..70) {
+        fn all_kernels_follow_the_formula(rows in 1usize..40, inner in 1usize..70, columns in 1usize..70) {
             let (x, weight) = (sample(&[rows, inner], 1), sample(&[inner, columns], 2));
             let matrix = Int8Matrix::quantize(weight.data(), columns);
-            let right = Int8Right::new(&matrix);
-            let portable = product(false, x.data(), &right, rows);
+            let portable = product(x.data(), &Int8Right::new_for(None, &matrix), rows);
             // A value half-way between two whole numbers may go either way: 1 / 254 of the greatest product a place.
             assert_close(&portable, &reference(x.data(), &matrix, inner), 2e-2);
-            // Sums of whole numbers are exact.
-            assert_close(&product(Bytes::is_native(), x.data(), &right, rows), &portable, 0.0);
+            for kernel in kernels() {
+                // Sums of whole numbers are exact.
+                assert_close(&product(x.data(), &Int8Right::new_for(kernel, &matrix), rows), &portable, 0.0);
+            }
         }
     }
 
@@ -270,7 +273,7 @@ mod tests {
     fn a_product_is_near_that_in_f32() {
         let (x, weight) = (sample(&[30, 300], 1), sample(&[300, 100], 2));
         let right = Int8Right::new(&Int8Matrix::quantize(weight.data(), 100));
-        let found = product(Bytes::is_native(), x.data(), &right, 30);
+        let found = product(x.data(), &right, 30);
         let mut expected = vec![0.0; 30 * 100];
         let (left, right) =
             (super::super::Matrix::new(x.data(), 300), super::super::Matrix::new(weight.data(), 100));
@@ -298,8 +301,10 @@ mod tests {
     fn rows_of_zeros_and_large_products_on_threads() {
         let (mut x, weight) = (sample(&[200, 130], 1).data().to_vec(), sample(&[130, 170], 2));
         x[..130].fill(0.0);
-        let right = Int8Right::new(&Int8Matrix::quantize(weight.data(), 170));
-        assert_eq!(product(Bytes::is_native(), &x, &right, 200)[..170], [0.0; 170]);
-        assert_same_on_threads(|| vec![product(Bytes::is_native(), &x, &right, 200)]);
+        for kernel in kernels() {
+            let right = Int8Right::new_for(kernel, &Int8Matrix::quantize(weight.data(), 170));
+            assert_eq!(product(&x, &right, 200)[..170], [0.0; 170]);
+            assert_same_on_threads(|| vec![product(&x, &right, 200)]);
+        }
     }
 }

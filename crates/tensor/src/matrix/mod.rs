@@ -7,6 +7,7 @@ mod bf16;
 mod blocks;
 mod int8;
 mod kernel;
+mod packing;
 mod turned;
 
 pub(crate) use bf16::{Bf16Right, product_bf16_then};

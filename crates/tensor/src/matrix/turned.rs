@@ -32,26 +32,46 @@ pub(super) fn with_rows_side_by_side(
     });
 }
 
-#[cfg(target_arch = "x86_64")]
 fn turn(matrix: Matrix<'_>, columns: usize, turned: &mut [f32]) -> bool {
     let inner = turned.len() / columns;
-    if !columns.is_multiple_of(SQUARE)
-        || !inner.is_multiple_of(SQUARE)
-        || !is_x86_feature_detected!("avx512f")
-    {
+    if !columns.is_multiple_of(SQUARE) || !inner.is_multiple_of(SQUARE) || !has_squares() {
         return false;
     }
     for column in (0..columns).step_by(SQUARE) {
-        let lines: [&[f32]; SQUARE] = std::array::from_fn(|line| matrix.line(column + line, inner));
-        // SAFETY: the processor has AVX-512.
-        unsafe { x86::turn_lines(lines, &mut turned[column..], columns) };
+        let lines = (column..column + SQUARE).map(|column| matrix.line(column, inner));
+        turn_lines(lines, &mut turned[column..], columns);
     }
     true
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn turn(_matrix: Matrix<'_>, _columns: usize, _turned: &mut [f32]) -> bool {
-    false
+/// `turned[i · stride + line] = lines[line][i]`, for at most 16 lines of one length.
+pub(super) fn turn_lines<'a>(
+    lines: impl ExactSizeIterator<Item = &'a [f32]> + Clone,
+    turned: &mut [f32],
+    stride: usize,
+) {
+    let length = lines.clone().next().map_or(0, <[f32]>::len);
+    let mut done = 0;
+    #[cfg(target_arch = "x86_64")]
+    if lines.len() == SQUARE && has_squares() {
+        let mut lines = lines.clone();
+        let lines: [&[f32]; SQUARE] = std::array::from_fn(|_| lines.next().unwrap_or_default());
+        done = length / SQUARE * SQUARE;
+        // SAFETY: the processor has AVX-512.
+        unsafe { x86::turn_squares(lines, done, turned, stride) };
+    }
+    for (place, line) in lines.enumerate() {
+        let values = turned.iter_mut().skip(done * stride + place).step_by(stride);
+        values.zip(&line[done..]).for_each(|(turned, value)| *turned = *value);
+    }
+}
+
+/// Whether this processor has a quick way to turn squares.
+fn has_squares() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx512f");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -60,11 +80,10 @@ mod x86 {
 
     use super::SQUARE;
 
-    /// `turned[i · stride + line] = lines[line][i]`, for lines of whole squares.
+    /// The first `length` values of each line, whole squares of them.
     #[target_feature(enable = "avx512f")]
-    pub(super) fn turn_lines(lines: [&[f32]; SQUARE], turned: &mut [f32], stride: usize) {
-        let length = lines[0].len();
-        assert!(lines.iter().all(|line| line.len() == length) && length.is_multiple_of(SQUARE));
+    pub(super) fn turn_squares(lines: [&[f32]; SQUARE], length: usize, turned: &mut [f32], stride: usize) {
+        assert!(lines.iter().all(|line| line.len() >= length) && length.is_multiple_of(SQUARE));
         assert!(stride >= SQUARE && (length == 0 || turned.len() >= (length - 1) * stride + SQUARE));
         for first in (0..length).step_by(SQUARE) {
             // SAFETY: each line has a square's values from here on.

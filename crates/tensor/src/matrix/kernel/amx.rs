@@ -1,0 +1,258 @@
+//! The kernel of tiles: AMX multiplies 16 rows of 16 groups by 16 groups of 16 columns in one instruction.
+//!
+//! ```text
+//! tmm0 tmm1      tmm4                   left: 32 rows, 16 groups at a time
+//! tmm2 tmm3  +=  tmm5  · (tmm6 tmm7)    right: 16 groups at a time, 32 columns
+//! ```
+//!
+//! Each tile that is read takes part in two products. Rust has no functions for these instructions yet: assembly.
+//! Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use super::{Bf16Pair, Bytes, PANEL, Place, Right};
+
+/// Rows of a tile, and the groups or columns of each of them.
+const SIDE: usize = 16;
+/// Rows of the result that are computed at a time.
+const ROWS: usize = 2 * SIDE;
+/// What sums start from, unless they are given something else.
+static ZEROS: [i32; PANEL] = [0; PANEL];
+/// Bytes of a tile's row.
+const ROW_BYTES: u16 = 64;
+
+/// Whether the processor has AMX for bf16 and bytes, and the system lets this process use it.
+pub(super) fn is_available() -> bool {
+    static AVAILABLE: LazyLock<bool> = LazyLock::new(|| {
+        /// AMX-BF16, AMX-TILE and AMX-INT8 in EDX of leaf 7.
+        const FEATURES: u32 = 1 << 22 | 1 << 24 | 1 << 25;
+        let has_leaf = __cpuid(0).eax >= 7;
+        has_leaf && __cpuid_count(7, 0).edx & FEATURES == FEATURES && is_permitted()
+    });
+    *AVAILABLE
+}
+
+/// Asks Linux (5.16 or later) for the tiles' registers, for all threads of this process.
+#[cfg(target_os = "linux")]
+fn is_permitted() -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const XFEATURE_XTILEDATA: libc::c_long = 18;
+    // SAFETY: it changes what this process may do, and nothing else.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_permitted() -> bool {
+    false
+}
+
+/// The shapes of the tiles, as the processor reads them.
+#[repr(C, align(64))]
+struct Shapes {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+impl Shapes {
+    /// For so many rows of the result.
+    fn new(height: usize) -> Self {
+        let (upper, lower) = (height.min(SIDE) as u8, height.saturating_sub(SIDE) as u8);
+        let mut rows = [0; 16];
+        rows[..8].copy_from_slice(&[upper, upper, lower, lower, upper, lower, SIDE as u8, SIDE as u8]);
+        let row_bytes = rows.map(|rows| if rows > 0 { ROW_BYTES } else { 0 });
+        Self { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows }
+    }
+
+    unsafe fn load(&self) {
+        // SAFETY: the caller has checked the processor; the compiler uses no tiles.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) self, options(nostack, preserves_flags)) };
+    }
+}
+
+pub(super) trait TileProduct {
+    /// Sums of [`ROWS`] rows (of at most half as many, unless `is_tall`) and [`PANEL`] columns; their bits are those of an
+    /// f32 or an i32.
+    unsafe fn sums(sides: Sides, is_tall: bool, result: Place);
+
+    /// Turns sums into f32 where they lie.
+    unsafe fn to_f32(sums: Place, rows: usize);
+}
+
+/// Where both sides begin.
+#[derive(Clone, Copy)]
+pub(super) struct Sides {
+    left: *const u32,
+    right: *const u32,
+    starts: *const i32,
+    groups: usize,
+}
+
+macro_rules! sums_by {
+    ($instruction:literal) => {
+        #[inline(always)]
+        unsafe fn sums(sides: Sides, is_tall: bool, result: Place) {
+            // SAFETY: the caller's promises; tiles are read and written within the shapes that were loaded.
+            unsafe {
+                if is_tall {
+                    asm!(
+                        "tileloadd tmm0, [{starts} + {none}]",
+                        "tileloadd tmm1, [{starts} + {none} + 64]",
+                        "tileloadd tmm2, [{starts} + {none}]",
+                        "tileloadd tmm3, [{starts} + {none} + 64]",
+                        "test {steps}, {steps}",
+                        "jz 3f",
+                        "2:",
+                        "tileloadd tmm4, [{left} + {left_stride}]",
+                        "tileloadd tmm6, [{right} + {right_stride}]",
+                        "tileloadd tmm7, [{right} + {right_stride} + 64]",
+                        concat!($instruction, " tmm0, tmm4, tmm6"),
+                        "tileloadd tmm5, [{lower} + {left_stride}]",
+                        concat!($instruction, " tmm1, tmm4, tmm7"),
+                        concat!($instruction, " tmm2, tmm5, tmm6"),
+                        concat!($instruction, " tmm3, tmm5, tmm7"),
+                        "add {left}, 64",
+                        "add {lower}, 64",
+                        "add {right}, 2048",
+                        "dec {steps}",
+                        "jnz 2b",
+                        "3:",
+                        "tilestored [{result} + {stride}], tmm0",
+                        "tilestored [{result} + {stride} + 64], tmm1",
+                        "tilestored [{lower_result} + {stride}], tmm2",
+                        "tilestored [{lower_result} + {stride} + 64], tmm3",
+                        starts = in(reg) sides.starts,
+                        none = in(reg) 0usize,
+                        left = inout(reg) sides.left => _,
+                        lower = inout(reg) sides.left.wrapping_add(SIDE * sides.groups) => _,
+                        left_stride = in(reg) 4 * sides.groups,
+                        right = inout(reg) sides.right => _,
+                        right_stride = in(reg) 4 * PANEL,
+                        steps = inout(reg) sides.groups / SIDE => _,
+                        result = in(reg) result.first,
+                        lower_result = in(reg) result.first.wrapping_add(SIDE * result.stride),
+                        stride = in(reg) 4 * result.stride,
+                        out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                        out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                        options(nostack),
+                    );
+                } else {
+                    asm!(
+                        "tileloadd tmm0, [{starts} + {none}]",
+                        "tileloadd tmm1, [{starts} + {none} + 64]",
+                        "test {steps}, {steps}",
+                        "jz 3f",
+                        "2:",
+                        "tileloadd tmm4, [{left} + {left_stride}]",
+                        "tileloadd tmm6, [{right} + {right_stride}]",
+                        "tileloadd tmm7, [{right} + {right_stride} + 64]",
+                        concat!($instruction, " tmm0, tmm4, tmm6"),
+                        concat!($instruction, " tmm1, tmm4, tmm7"),
+                        "add {left}, 64",
+                        "add {right}, 2048",
+                        "dec {steps}",
+                        "jnz 2b",
+                        "3:",
+                        "tilestored [{result} + {stride}], tmm0",
+                        "tilestored [{result} + {stride} + 64], tmm1",
+                        starts = in(reg) sides.starts,
+                        none = in(reg) 0usize,
+                        left = inout(reg) sides.left => _,
+                        left_stride = in(reg) 4 * sides.groups,
+                        right = inout(reg) sides.right => _,
+                        right_stride = in(reg) 4 * PANEL,
+                        steps = inout(reg) sides.groups / SIDE => _,
+                        result = in(reg) result.first,
+                        stride = in(reg) 4 * result.stride,
+                        out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
+                        options(nostack),
+                    );
+                }
+            }
+        }
+    };
+}
+
+impl TileProduct for Bf16Pair {
+    sums_by!("tdpbf16ps");
+
+    #[inline(always)]
+    unsafe fn to_f32(_: Place, _: usize) {}
+}
+
+impl TileProduct for Bytes {
+    sums_by!("tdpbusd");
+
+    #[inline(always)]
+    unsafe fn to_f32(sums: Place, rows: usize) {
+        for row in 0..rows {
+            for half in [0, SIDE] {
+                // SAFETY: the caller's promises.
+                unsafe {
+                    let values = sums.first.add(row * sums.stride + half);
+                    _mm512_storeu_ps(values, _mm512_cvtepi32_ps(_mm512_loadu_si512(values.cast())));
+                }
+            }
+        }
+    }
+}
+
+/// Few rows, which then stay in the nearest cache, through all panels.
+///
+/// # Safety
+/// As of [`super::Group::block`].
+#[inline(always)]
+pub(super) unsafe fn tiles<T: TileProduct>(
+    left: &[u32],
+    right: Right<'_>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    result: Place,
+) {
+    let mut shapes_of = 0;
+    // Where a panel has more columns than the result.
+    let mut beyond = [0.0; ROWS * PANEL];
+    for row in rows.clone().step_by(ROWS) {
+        let height = (rows.end - row).min(ROWS);
+        // SAFETY: the caller's promises; a panel has 32 columns even where the result has fewer.
+        unsafe {
+            if height != shapes_of {
+                Shapes::new(height).load();
+                shapes_of = height;
+            }
+            for column in columns.clone().step_by(PANEL) {
+                let width = (columns.end - column).min(PANEL);
+                let first = result.first.add((row - rows.start) * result.stride + column - columns.start);
+                let sides = Sides {
+                    left: left.as_ptr().add(row * right.groups),
+                    right: right.panels.as_ptr().add(column * right.groups),
+                    starts: right
+                        .starts
+                        .map_or(&raw const ZEROS, |starts| starts.as_ptr().add(column).cast())
+                        .cast(),
+                    groups: right.groups,
+                };
+                let place = match width {
+                    PANEL => Place { first, ..result },
+                    _ => Place { first: beyond.as_mut_ptr(), stride: PANEL },
+                };
+                T::sums(sides, height > SIDE, place);
+                T::to_f32(place, height);
+                if width < PANEL {
+                    for row in 0..height {
+                        let values = beyond.as_ptr().add(row * PANEL);
+                        values.copy_to_nonoverlapping(first.add(row * result.stride), width);
+                    }
+                }
+            }
+        }
+    }
+    // What lies in tiles need not be saved when threads change.
+    // SAFETY: the caller has checked the processor.
+    unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) };
+}

@@ -1,0 +1,22 @@
+//! Processors without instructions for groups: they have no kernel, and nothing here is called.
+
+use super::*;
+
+macro_rules! without_instructions {
+    ($group:ty) => {
+        impl Group for $group {
+            fn runs_on(_: Kernel) -> bool {
+                false
+            }
+
+            unsafe fn block(_: Kernel, _: &[u32], _: Right<'_>, _: Range<usize>, _: Range<usize>, _: Place) {}
+        }
+    };
+}
+
+without_instructions!(Bf16Pair);
+without_instructions!(Bytes);
+
+pub(in super::super) unsafe fn pair_neighbours(_: &[f32], _: &mut [u32]) {}
+
+pub(in super::super) unsafe fn pair_lines(_: &[f32], _: &[f32], _: &mut [u32]) {}

@@ -1,0 +1,90 @@
+//! Pairs of bf16, rounded by the instructions of AVX512-BF16: to the nearest, ties to even. Numbers below the normal
+//! ones become 0, as they do in the products.
+
+use std::arch::x86_64::*;
+use std::mem::transmute;
+
+/// Pairs of the values 2i and 2i + 1 of a line.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(in super::super) fn pair_neighbours(line: &[f32], pairs: &mut [u32]) {
+    assert!(pairs.len() >= line.len().div_ceil(2));
+    let whole = line.len() / 32 * 32;
+    for first in (0..whole).step_by(32) {
+        // SAFETY: 32 values of the line are left, and as many halves of pairs.
+        unsafe {
+            let [low, high] = [0, 16].map(|half| _mm512_loadu_ps(line.as_ptr().add(first + half)));
+            _mm512_storeu_si512(pairs.as_mut_ptr().add(first / 2).cast(), rounded(low, high));
+        }
+    }
+    let rest = &line[whole..];
+    if !rest.is_empty() {
+        let halves = rounded(load(rest), load(&rest[rest.len().min(16)..]));
+        store(&mut pairs[whole / 2..][..rest.len().div_ceil(2)], halves);
+    }
+}
+
+/// Pairs of the values i of two lines; zeros beyond the end of either.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(in super::super) fn pair_lines(first: &[f32], second: &[f32], pairs: &mut [u32]) {
+    let whole = first.len().min(second.len()).min(pairs.len()) / 16 * 16;
+    for place in (0..whole).step_by(16) {
+        // SAFETY: 16 values of each are left.
+        unsafe {
+            let (first, second) =
+                (_mm512_loadu_ps(first.as_ptr().add(place)), _mm512_loadu_ps(second.as_ptr().add(place)));
+            let halves = interleaved(rounded(first, second));
+            _mm512_storeu_si512(pairs.as_mut_ptr().add(place).cast(), halves);
+        }
+    }
+    for (index, pairs) in pairs[whole..].chunks_mut(16).enumerate() {
+        let place = whole + 16 * index;
+        let halves =
+            rounded(load(&first[place.min(first.len())..]), load(&second[place.min(second.len())..]));
+        store(pairs, interleaved(halves));
+    }
+}
+
+/// 16 values of `low`, and then 16 of `high`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn rounded(low: __m512, high: __m512) -> __m512i {
+    // SAFETY: the same bits.
+    unsafe { transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)) }
+}
+
+/// The values i and i + 16 side by side.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn interleaved(halves: __m512i) -> __m512i {
+    const ORDER: [u16; 32] = {
+        let mut order = [0; 32];
+        let mut i = 0;
+        while i < 32 {
+            order[i] = (i / 2 + i % 2 * 16) as u16;
+            i += 1;
+        }
+        order
+    };
+    // SAFETY: plain bits.
+    _mm512_permutexvar_epi16(unsafe { transmute::<[u16; 32], __m512i>(ORDER) }, halves)
+}
+
+/// The first 16 values; zeros beyond the end.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load(values: &[f32]) -> __m512 {
+    // SAFETY: what the mask leaves out is not read.
+    unsafe { _mm512_maskz_loadu_ps(mask(values.len()), values.as_ptr()) }
+}
+
+/// At most 16 pairs.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store(pairs: &mut [u32], values: __m512i) {
+    // SAFETY: what the mask leaves out is not written.
+    unsafe { _mm512_mask_storeu_epi32(pairs.as_mut_ptr().cast(), mask(pairs.len()), values) };
+}
+
+fn mask(length: usize) -> u16 {
+    if length >= 16 { u16::MAX } else { (1 << length) - 1 }
+}

@@ -1,0 +1,117 @@
+//! The sides of a product in bf16 as the kernels read them: pairs along the inner dimension, rounded.
+
+use std::ops::Range;
+
+use super::Matrix;
+use super::kernel::{Bf16Pair, Group, Kernel, PANEL, pair_lines, pair_neighbours};
+use super::turned::turn_lines;
+use crate::memory;
+use crate::parallel::for_each_row_block;
+
+/// Lines that are turned at a time, and pairs of each.
+const LINES: usize = 16;
+const LENGTH: usize = 64;
+
+/// Pairs along an inner dimension, filled up to what the kernel takes at a time.
+pub(super) fn groups(kernel: Kernel, inner: usize) -> usize {
+    kernel.filled_up(inner.div_ceil(2))
+}
+
+/// The left side `[rows, inner]` in pairs: `[rows, groups]`.
+pub(super) fn pack_left(left: Matrix<'_>, rows: usize, inner: usize, groups: usize) -> Vec<f32> {
+    assert!(Bf16Pair::fastest().is_some(), "packed for a processor without a kernel");
+    let mut packed = memory::overwritable(rows * groups);
+    let pairs: &mut [u32] = bytemuck::cast_slice_mut(&mut packed);
+    if left.is_row_major() {
+        for_each_row_block(pairs, groups, |first, pairs| {
+            for (row, pairs) in (first..).zip(pairs.chunks_exact_mut(groups)) {
+                let (pairs, beyond) = pairs.split_at_mut(inner.div_ceil(2));
+                // SAFETY: checked where packing began.
+                unsafe { pair_neighbours(left.line(row, inner), pairs) };
+                beyond.fill(0);
+            }
+        });
+    } else {
+        for_each_row_block(pairs, LENGTH * groups, |first, pairs| {
+            for (strip, pairs) in (first..).zip(pairs.chunks_mut(LENGTH * groups)) {
+                pack_transposed_rows(left, strip * LENGTH, inner, groups, pairs);
+            }
+        });
+    }
+    packed
+}
+
+/// At most [`LENGTH`] rows of a left side that is read transposed, from `first_row` on.
+fn pack_transposed_rows(left: Matrix<'_>, first_row: usize, inner: usize, groups: usize, pairs: &mut [u32]) {
+    let rows = first_row..first_row + pairs.len() / groups;
+    let pairs: &mut [f32] = bytemuck::cast_slice_mut(pairs);
+    let mut lines = [[0.0; LENGTH]; LINES];
+    for first_group in (0..groups).step_by(LINES) {
+        let count = LINES.min(groups - first_group);
+        for (group, line) in (first_group..).zip(&mut lines[..count]) {
+            let line = bytemuck::cast_slice_mut(&mut line[..rows.len()]);
+            pair_rows(left, group, inner, rows.clone(), line);
+        }
+        turn_lines(lines[..count].iter().map(|line| &line[..rows.len()]), &mut pairs[first_group..], groups);
+    }
+}
+
+/// The right side `[inner, columns]` in panels of pairs: `[⌈columns / 32⌉, groups, 32]`.
+pub(super) fn pack_right(right: Matrix<'_>, inner: usize, columns: usize, groups: usize) -> Vec<f32> {
+    assert!(Bf16Pair::fastest().is_some(), "packed for a processor without a kernel");
+    let mut packed = memory::overwritable(columns.div_ceil(PANEL) * groups * PANEL);
+    let pairs: &mut [u32] = bytemuck::cast_slice_mut(&mut packed);
+    for_each_row_block(pairs, groups * PANEL, |first, panels| {
+        for (panel, pairs) in (first..).zip(panels.chunks_exact_mut(groups * PANEL)) {
+            let columns = panel * PANEL..columns.min((panel + 1) * PANEL);
+            if right.is_row_major() {
+                pack_panel(right, inner, columns, pairs);
+            } else {
+                pack_transposed_panel(right, inner, columns, pairs);
+            }
+        }
+    });
+    packed
+}
+
+fn pack_panel(right: Matrix<'_>, inner: usize, columns: Range<usize>, pairs: &mut [u32]) {
+    for (group, pairs) in pairs.chunks_exact_mut(PANEL).enumerate() {
+        let (filled, beyond) = pairs.split_at_mut(columns.len());
+        pair_rows(right, group, inner, columns.clone(), filled);
+        beyond.fill(0);
+    }
+}
+
+fn pack_transposed_panel(right: Matrix<'_>, inner: usize, columns: Range<usize>, pairs: &mut [u32]) {
+    let groups = pairs.len() / PANEL;
+    let pairs: &mut [f32] = bytemuck::cast_slice_mut(pairs);
+    let mut lines = [[0.0; LENGTH]; LINES];
+    for first_group in (0..groups).step_by(LENGTH) {
+        let count = LENGTH.min(groups - first_group);
+        for half in 0..PANEL / LINES {
+            for (column, line) in (columns.start + half * LINES..).zip(&mut lines) {
+                let values = if columns.contains(&column) { right.line(column, inner) } else { &[] };
+                let values =
+                    &values[values.len().min(2 * first_group)..values.len().min(2 * (first_group + count))];
+                let line: &mut [u32] = bytemuck::cast_slice_mut(&mut line[..count]);
+                let (line, beyond) = line.split_at_mut(values.len().div_ceil(2));
+                // SAFETY: checked where packing began.
+                unsafe { pair_neighbours(values, line) };
+                beyond.fill(0);
+            }
+            let place = &mut pairs[first_group * PANEL + half * LINES..];
+            turn_lines(lines.iter().map(|line| &line[..count]), place, PANEL);
+        }
+    }
+}
+
+/// Pairs of the rows 2 · group and 2 · group + 1 of a matrix whose rows lie side by side, `columns` of them; zeros beyond
+/// the inner dimension.
+fn pair_rows(matrix: Matrix<'_>, group: usize, inner: usize, columns: Range<usize>, pairs: &mut [u32]) {
+    let row = |row: usize| match row < inner {
+        true => &matrix.line(row, columns.end)[columns.start..],
+        false => &[],
+    };
+    // SAFETY: checked where packing began.
+    unsafe { pair_lines(row(2 * group), row(2 * group + 1), pairs) };
+}
