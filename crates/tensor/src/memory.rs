@@ -2,13 +2,15 @@
 //! the system for nothing after its first steps.
 
 use std::collections::BTreeMap;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// Shorter ones are left to the allocator, which is as quick for them.
 const SHORTEST_KEPT: usize = 4096;
 /// What may lie ready beyond the most that was ever held: the temporary results of operations.
 const SLACK_BYTES: usize = 16 << 20;
+/// Bytes of a cache line.
+const LINE_BYTES: usize = 64;
 
 /// Values that will all be overwritten: of the length asked for, holding whatever an earlier tensor left in them.
 ///
@@ -66,6 +68,36 @@ impl Deref for Values {
 impl Drop for Values {
     fn drop(&mut self) {
         pool().put(std::mem::take(&mut self.0));
+    }
+}
+
+/// Words of 32 bits from the beginning of a cache line on, in memory that goes round: what is read in whole lines takes twice
+/// as long where each of them lies in two.
+pub(crate) struct AlignedWords {
+    values: Values,
+    words: Range<usize>,
+}
+
+impl AlignedWords {
+    /// Words that will all be overwritten.
+    pub(crate) fn overwritable(length: usize) -> Self {
+        let values = Values::new(overwritable(length + LINE_BYTES / size_of::<f32>()));
+        let first = values.as_ptr().align_offset(LINE_BYTES);
+        Self { values, words: first..first + length }
+    }
+}
+
+impl Deref for AlignedWords {
+    type Target = [u32];
+
+    fn deref(&self) -> &[u32] {
+        bytemuck::cast_slice(&self.values[self.words.clone()])
+    }
+}
+
+impl DerefMut for AlignedWords {
+    fn deref_mut(&mut self) -> &mut [u32] {
+        bytemuck::cast_slice_mut(&mut self.values.as_mut_slice()[self.words.clone()])
     }
 }
 
@@ -172,6 +204,15 @@ fn bytes(capacity: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn aligned_words_begin_with_a_line() {
+        for length in [0, 1, 100, 5000, 100_001] {
+            let mut words = AlignedWords::overwritable(length);
+            words.fill(7);
+            assert_eq!((words.len(), words.as_ptr() as usize % LINE_BYTES), (length, 0));
+        }
+    }
 
     #[test]
     fn what_was_dropped_is_handed_out_again() {

@@ -7,7 +7,7 @@ use super::blocks::Blocks;
 use super::kernel::{Bf16Pair, Group, Kernel, Place, Right};
 use super::packing::{groups, pack_left, pack_right};
 use super::{Matrix, RowParts, product_then};
-use crate::memory::{self, Values};
+use crate::memory::{self, AlignedWords, Values};
 use crate::parallel::for_each_row_block;
 
 /// The right side `[inner, columns]` of a product, rounded, in the order in which it is read.
@@ -19,7 +19,7 @@ pub(crate) struct Bf16Right {
 
 enum Form {
     /// `[⌈columns / 32⌉, groups, 32]` pairs along the inner dimension, for a kernel.
-    Panels(Kernel, Values),
+    Panels(Kernel, AlignedWords),
     /// `[inner, columns]`.
     Rounded(Values),
 }
@@ -37,10 +37,7 @@ impl Bf16Right {
     fn new_for(kernel: Option<Kernel>, right: Matrix<'_>, inner: usize, columns: usize) -> Self {
         assert!(right.covers(inner, columns), "an operation asked for a product beyond its inputs");
         let form = match kernel {
-            Some(kernel) => {
-                let packed = pack_right(right, inner, columns, groups(kernel, inner));
-                Form::Panels(kernel, Values::new(packed))
-            }
+            Some(kernel) => Form::Panels(kernel, pack_right(right, inner, columns, groups(kernel, inner))),
             None => Form::Rounded(Values::new(rounded(right, inner, columns))),
         };
         Self { form, inner, columns }
@@ -72,15 +69,15 @@ pub(crate) fn product_bf16_then(
         }
     };
     let groups = groups(kernel, inner);
-    let left = Values::new(pack_left(left, rows, inner, groups));
-    let right = Right { panels: bytemuck::cast_slice(panels), starts: None, groups };
+    let left = pack_left(left, rows, inner, groups);
+    let right = Right { panels, starts: None, groups };
     let result = RowParts::new(result, columns);
     Blocks::new(rows, inner, columns, super::FEWEST_ROWS).for_each(|rows, columns| {
         // SAFETY: panels are made only for a kernel that the processor has; both sides cover the result, whose blocks are
         // disjoint and begin with a panel.
         unsafe {
             let place = Place { first: result.pointer(rows.start, columns.start), stride: result.columns() };
-            Bf16Pair::block(kernel, bytemuck::cast_slice(&left), right, rows.clone(), columns.clone(), place);
+            Bf16Pair::block(kernel, &left, right, rows.clone(), columns.clone(), place);
         }
         let first = columns.start;
         // SAFETY: the blocks are disjoint.

@@ -17,7 +17,7 @@ use super::RowParts;
 use super::blocks::Blocks;
 use super::kernel::{Bytes, Group, Kernel, PANEL, Place, Right};
 use crate::lanes::vectorized;
-use crate::memory::{self, Values};
+use crate::memory::AlignedWords;
 
 /// The greatest quantized value.
 const GREATEST: f32 = 127.0;
@@ -74,7 +74,7 @@ pub(crate) struct Int8Right {
     /// What the panels are for, if not for any processor.
     kernel: Option<Kernel>,
     /// `[⌈columns / 32⌉, groups, 32]` groups of four bytes along the inner dimension.
-    panels: Vec<u32>,
+    panels: AlignedWords,
     /// −128 Σ_k q, one a column, filled up to whole panels.
     starts: Vec<i32>,
     scales: Vec<f32>,
@@ -93,7 +93,8 @@ impl Int8Right {
         let inner = matrix.values.len() / columns.max(1);
         let groups = inner.div_ceil(GROUP);
         let groups = kernel.map_or(groups, |kernel| kernel.filled_up(groups));
-        let mut panels = vec![0; columns.div_ceil(PANEL) * groups * PANEL];
+        let mut panels = AlignedWords::overwritable(columns.div_ceil(PANEL) * groups * PANEL);
+        panels.fill(0);
         panels.par_chunks_mut((groups * PANEL).max(1)).enumerate().for_each(|(panel, groups)| {
             let columns_of_panel = panel * PANEL..columns.min((panel + 1) * PANEL);
             for (row, values) in matrix.values.chunks_exact(columns).enumerate() {
@@ -128,10 +129,8 @@ pub(crate) fn product_int8_then(
         result.len() == rows * columns && x.len() == rows * inner,
         "an operation asked for a product beyond its inputs"
     );
-    let mut quantized = memory::overwritable(rows * groups);
-    let row_scales = quantize_rows(x, inner, bytemuck::cast_slice_mut(&mut quantized), groups);
-    let quantized = Values::new(quantized);
-    let left: &[u32] = bytemuck::cast_slice(&quantized);
+    let mut left = AlignedWords::overwritable(rows * groups);
+    let row_scales = quantize_rows(x, inner, &mut left, groups);
     let sides = Right { panels: &right.panels, starts: Some(&right.starts), groups };
     let result = RowParts::new(result, columns);
     Blocks::new(rows, inner, columns, super::FEWEST_ROWS).for_each(|rows, columns| {
@@ -141,7 +140,7 @@ pub(crate) fn product_int8_then(
             unsafe {
                 let place =
                     Place { first: result.pointer(rows.start, columns.start), stride: result.columns() };
-                Bytes::block(kernel, left, sides, rows.clone(), columns.clone(), place);
+                Bytes::block(kernel, &left, sides, rows.clone(), columns.clone(), place);
             }
         }
         for row in rows {

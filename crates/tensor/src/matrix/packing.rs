@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::Matrix;
 use super::kernel::{Bf16Pair, Group, Kernel, PANEL, pair_lines, pair_neighbours};
 use super::turned::turn_lines;
-use crate::memory;
+use crate::memory::AlignedWords;
 use crate::parallel::for_each_row_block;
 
 /// Lines that are turned at a time, and pairs of each.
@@ -18,12 +18,11 @@ pub(super) fn groups(kernel: Kernel, inner: usize) -> usize {
 }
 
 /// The left side `[rows, inner]` in pairs: `[rows, groups]`.
-pub(super) fn pack_left(left: Matrix<'_>, rows: usize, inner: usize, groups: usize) -> Vec<f32> {
+pub(super) fn pack_left(left: Matrix<'_>, rows: usize, inner: usize, groups: usize) -> AlignedWords {
     assert!(Bf16Pair::fastest().is_some(), "packed for a processor without a kernel");
-    let mut packed = memory::overwritable(rows * groups);
-    let pairs: &mut [u32] = bytemuck::cast_slice_mut(&mut packed);
+    let mut packed = AlignedWords::overwritable(rows * groups);
     if left.is_row_major() {
-        for_each_row_block(pairs, groups, |first, pairs| {
+        for_each_row_block(&mut packed, groups, |first, pairs| {
             for (row, pairs) in (first..).zip(pairs.chunks_exact_mut(groups)) {
                 let (pairs, beyond) = pairs.split_at_mut(inner.div_ceil(2));
                 // SAFETY: checked where packing began.
@@ -32,7 +31,7 @@ pub(super) fn pack_left(left: Matrix<'_>, rows: usize, inner: usize, groups: usi
             }
         });
     } else {
-        for_each_row_block(pairs, LENGTH * groups, |first, pairs| {
+        for_each_row_block(&mut packed, LENGTH * groups, |first, pairs| {
             for (strip, pairs) in (first..).zip(pairs.chunks_mut(LENGTH * groups)) {
                 pack_transposed_rows(left, strip * LENGTH, inner, groups, pairs);
             }
@@ -57,11 +56,10 @@ fn pack_transposed_rows(left: Matrix<'_>, first_row: usize, inner: usize, groups
 }
 
 /// The right side `[inner, columns]` in panels of pairs: `[⌈columns / 32⌉, groups, 32]`.
-pub(super) fn pack_right(right: Matrix<'_>, inner: usize, columns: usize, groups: usize) -> Vec<f32> {
+pub(super) fn pack_right(right: Matrix<'_>, inner: usize, columns: usize, groups: usize) -> AlignedWords {
     assert!(Bf16Pair::fastest().is_some(), "packed for a processor without a kernel");
-    let mut packed = memory::overwritable(columns.div_ceil(PANEL) * groups * PANEL);
-    let pairs: &mut [u32] = bytemuck::cast_slice_mut(&mut packed);
-    for_each_row_block(pairs, groups * PANEL, |first, panels| {
+    let mut packed = AlignedWords::overwritable(columns.div_ceil(PANEL) * groups * PANEL);
+    for_each_row_block(&mut packed, groups * PANEL, |first, panels| {
         for (panel, pairs) in (first..).zip(panels.chunks_exact_mut(groups * PANEL)) {
             let columns = panel * PANEL..columns.min((panel + 1) * PANEL);
             if right.is_row_major() {
