@@ -10,7 +10,7 @@ const SHORTEST_KEPT: usize = 4096;
 /// What may lie ready beyond the most that was ever held: the temporary results of operations.
 const SLACK_BYTES: usize = 16 << 20;
 /// Bytes of a cache line.
-const LINE_BYTES: usize = 64;
+pub(crate) const LINE_BYTES: usize = 64;
 
 /// Values that will all be overwritten: of the length asked for, holding whatever an earlier tensor left in them.
 ///

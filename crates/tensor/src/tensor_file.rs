@@ -12,6 +12,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo, View};
 
 use crate::matrix::Int8Matrix;
+use crate::memory::LINE_BYTES;
 use crate::storage::Storage;
 use crate::{Error, Result, Tensor};
 
@@ -72,9 +73,14 @@ fn write<'a, N: AsRef<str> + Ord + std::fmt::Display>(
     let described = tensors.iter().map(|(name, tensor)| (name, Described(tensor)));
     let header = safetensors::serialize(described, Some(metadata))
         .map_err(|error| Error::Damaged { file: path.into(), message: error.to_string() })?;
+    // More of the spaces that the format ends a header with: the values, read where they lie, then begin with a cache line.
+    let spaces = header.len().next_multiple_of(LINE_BYTES) - header.len();
+    let description = &header[size_of::<u64>()..];
     let write = || {
         let mut file = BufWriter::new(File::create(path)?);
-        file.write_all(&header)?;
+        file.write_all(&((description.len() + spaces) as u64).to_le_bytes())?;
+        file.write_all(description)?;
+        file.write_all(&vec![b' '; spaces])?;
         tensors.iter().try_for_each(|(_, tensor)| file.write_all(&tensor.data()))?;
         file.flush()
     };
@@ -261,6 +267,20 @@ mod tests {
     use safetensors::tensor::TensorView;
 
     use super::*;
+
+    #[test]
+    fn values_begin_with_a_cache_line() {
+        let folder = tempfile::tempdir().unwrap();
+        for length in 1..70 {
+            let (path, name) = (folder.path().join("a.safetensors"), "n".repeat(length));
+            let values = [1.5, 2.5];
+            write_tensors(&path, [(&name, TensorValues { shape: &[2], values: &values })], &[]).unwrap();
+            let bytes = std::fs::read(&path).unwrap();
+            assert_eq!((bytes.len() - size_of_val(&values)) % LINE_BYTES, 0);
+            let read = SafeTensors::deserialize(&bytes).unwrap();
+            assert_eq!(read.tensor(&name).unwrap().data(), bytemuck::cast_slice::<f32, u8>(&values));
+        }
+    }
 
     #[test]
     fn halves_are_read_as_f32() {
