@@ -60,12 +60,12 @@ struct Shapes {
 }
 
 impl Shapes {
-    /// For so many rows of the result.
-    fn new(height: usize) -> Self {
-        let (upper, lower) = (height.min(SIDE) as u8, height.saturating_sub(SIDE) as u8);
-        let mut rows = [0; 16];
-        rows[..8].copy_from_slice(&[upper, upper, lower, lower, upper, lower, SIDE as u8, SIDE as u8]);
-        let row_bytes = rows.map(|rows| if rows > 0 { ROW_BYTES } else { 0 });
+    /// For so many rows in each tile of the result and of the left side.
+    fn new(tile_rows: usize) -> Self {
+        let (mut rows, mut row_bytes) = ([0; 16], [0; 16]);
+        rows[..6].fill(tile_rows as u8);
+        rows[6..8].fill(SIDE as u8);
+        row_bytes[..8].fill(ROW_BYTES);
         Self { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows }
     }
 
@@ -76,9 +76,8 @@ impl Shapes {
 }
 
 pub(super) trait TileProduct {
-    /// Sums of [`ROWS`] rows (of at most half as many, unless `is_tall`) and [`PANEL`] columns; their bits are those of an
-    /// f32 or an i32.
-    unsafe fn sums(sides: Sides, is_tall: bool, result: Place);
+    /// Sums of two tiles of rows and [`PANEL`] columns; their bits are those of an f32 or an i32.
+    unsafe fn sums(sides: Sides, result: Place);
 
     /// Turns sums into f32 where they lie.
     unsafe fn to_f32(sums: Place, rows: usize);
@@ -91,88 +90,57 @@ pub(super) struct Sides {
     right: *const u32,
     starts: *const i32,
     groups: usize,
+    /// The row that the lower tile begins with.
+    lower_row: usize,
 }
 
 macro_rules! sums_by {
     ($instruction:literal) => {
         #[inline(always)]
-        unsafe fn sums(sides: Sides, is_tall: bool, result: Place) {
+        unsafe fn sums(sides: Sides, result: Place) {
             // SAFETY: the caller's promises; tiles are read and written within the shapes that were loaded.
             unsafe {
-                if is_tall {
-                    asm!(
-                        "tileloadd tmm0, [{starts} + {none}]",
-                        "tileloadd tmm1, [{starts} + {none} + 64]",
-                        "tileloadd tmm2, [{starts} + {none}]",
-                        "tileloadd tmm3, [{starts} + {none} + 64]",
-                        "test {steps}, {steps}",
-                        "jz 3f",
-                        "2:",
-                        "tileloadd tmm4, [{left} + {left_stride}]",
-                        "tileloadd tmm6, [{right} + {right_stride}]",
-                        "tileloadd tmm7, [{right} + {right_stride} + 64]",
-                        concat!($instruction, " tmm0, tmm4, tmm6"),
-                        "tileloadd tmm5, [{lower} + {left_stride}]",
-                        concat!($instruction, " tmm1, tmm4, tmm7"),
-                        concat!($instruction, " tmm2, tmm5, tmm6"),
-                        concat!($instruction, " tmm3, tmm5, tmm7"),
-                        "add {left}, 64",
-                        "add {lower}, 64",
-                        "add {right}, 2048",
-                        "dec {steps}",
-                        "jnz 2b",
-                        "3:",
-                        "tilestored [{result} + {stride}], tmm0",
-                        "tilestored [{result} + {stride} + 64], tmm1",
-                        "tilestored [{lower_result} + {stride}], tmm2",
-                        "tilestored [{lower_result} + {stride} + 64], tmm3",
-                        starts = in(reg) sides.starts,
-                        none = in(reg) 0usize,
-                        left = inout(reg) sides.left => _,
-                        lower = inout(reg) sides.left.wrapping_add(SIDE * sides.groups) => _,
-                        left_stride = in(reg) 4 * sides.groups,
-                        right = inout(reg) sides.right => _,
-                        right_stride = in(reg) 4 * PANEL,
-                        steps = inout(reg) sides.groups / SIDE => _,
-                        result = in(reg) result.first,
-                        lower_result = in(reg) result.first.wrapping_add(SIDE * result.stride),
-                        stride = in(reg) 4 * result.stride,
-                        out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                        out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                        options(nostack),
-                    );
-                } else {
-                    asm!(
-                        "tileloadd tmm0, [{starts} + {none}]",
-                        "tileloadd tmm1, [{starts} + {none} + 64]",
-                        "test {steps}, {steps}",
-                        "jz 3f",
-                        "2:",
-                        "tileloadd tmm4, [{left} + {left_stride}]",
-                        "tileloadd tmm6, [{right} + {right_stride}]",
-                        "tileloadd tmm7, [{right} + {right_stride} + 64]",
-                        concat!($instruction, " tmm0, tmm4, tmm6"),
-                        concat!($instruction, " tmm1, tmm4, tmm7"),
-                        "add {left}, 64",
-                        "add {right}, 2048",
-                        "dec {steps}",
-                        "jnz 2b",
-                        "3:",
-                        "tilestored [{result} + {stride}], tmm0",
-                        "tilestored [{result} + {stride} + 64], tmm1",
-                        starts = in(reg) sides.starts,
-                        none = in(reg) 0usize,
-                        left = inout(reg) sides.left => _,
-                        left_stride = in(reg) 4 * sides.groups,
-                        right = inout(reg) sides.right => _,
-                        right_stride = in(reg) 4 * PANEL,
-                        steps = inout(reg) sides.groups / SIDE => _,
-                        result = in(reg) result.first,
-                        stride = in(reg) 4 * result.stride,
-                        out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
-                        options(nostack),
-                    );
-                }
+                asm!(
+                    "tileloadd tmm0, [{starts} + {none}]",
+                    "tileloadd tmm1, [{starts} + {none} + 64]",
+                    "tileloadd tmm2, [{starts} + {none}]",
+                    "tileloadd tmm3, [{starts} + {none} + 64]",
+                    "test {steps}, {steps}",
+                    "jz 3f",
+                    "2:",
+                    "tileloadd tmm4, [{left} + {left_stride}]",
+                    "tileloadd tmm6, [{right} + {right_stride}]",
+                    "tileloadd tmm7, [{right} + {right_stride} + 64]",
+                    concat!($instruction, " tmm0, tmm4, tmm6"),
+                    "tileloadd tmm5, [{lower} + {left_stride}]",
+                    concat!($instruction, " tmm1, tmm4, tmm7"),
+                    concat!($instruction, " tmm2, tmm5, tmm6"),
+                    concat!($instruction, " tmm3, tmm5, tmm7"),
+                    "add {left}, 64",
+                    "add {lower}, 64",
+                    "add {right}, 2048",
+                    "dec {steps}",
+                    "jnz 2b",
+                    "3:",
+                    "tilestored [{result} + {stride}], tmm0",
+                    "tilestored [{result} + {stride} + 64], tmm1",
+                    "tilestored [{lower_result} + {stride}], tmm2",
+                    "tilestored [{lower_result} + {stride} + 64], tmm3",
+                    starts = in(reg) sides.starts,
+                    none = in(reg) 0usize,
+                    left = inout(reg) sides.left => _,
+                    lower = inout(reg) sides.left.wrapping_add(sides.lower_row * sides.groups) => _,
+                    left_stride = in(reg) 4 * sides.groups,
+                    right = inout(reg) sides.right => _,
+                    right_stride = in(reg) 4 * PANEL,
+                    steps = inout(reg) sides.groups / SIDE => _,
+                    result = in(reg) result.first,
+                    lower_result = in(reg) result.first.wrapping_add(sides.lower_row * result.stride),
+                    stride = in(reg) 4 * result.stride,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack),
+                );
             }
         }
     };
@@ -202,7 +170,8 @@ impl TileProduct for Bytes {
     }
 }
 
-/// Few rows, which then stay in the nearest cache, through all panels.
+/// Few rows, which then stay in the nearest cache, through all panels. Both tiles of rows have half of them: the middle one
+/// of an odd number is in both.
 ///
 /// # Safety
 /// As of [`super::Group::block`].
@@ -219,11 +188,12 @@ pub(super) unsafe fn tiles<T: TileProduct>(
     let mut beyond = [0.0; ROWS * PANEL];
     for row in rows.clone().step_by(ROWS) {
         let height = (rows.end - row).min(ROWS);
+        let tile_rows = height.div_ceil(2);
         // SAFETY: the caller's promises; a panel has 32 columns even where the result has fewer.
         unsafe {
-            if height != shapes_of {
-                Shapes::new(height).load();
-                shapes_of = height;
+            if tile_rows != shapes_of {
+                Shapes::new(tile_rows).load();
+                shapes_of = tile_rows;
             }
             for column in columns.clone().step_by(PANEL) {
                 let width = (columns.end - column).min(PANEL);
@@ -236,12 +206,13 @@ pub(super) unsafe fn tiles<T: TileProduct>(
                         .map_or(&raw const ZEROS, |starts| starts.as_ptr().add(column).cast())
                         .cast(),
                     groups: right.groups,
+                    lower_row: height - tile_rows,
                 };
                 let place = match width {
                     PANEL => Place { first, ..result },
                     _ => Place { first: beyond.as_mut_ptr(), stride: PANEL },
                 };
-                T::sums(sides, height > SIDE, place);
+                T::sums(sides, place);
                 T::to_f32(place, height);
                 if width < PANEL {
                     for row in 0..height {
