@@ -71,16 +71,15 @@ fn write<'a, N: AsRef<str> + Ord + std::fmt::Display>(
     // The order of the format's library, which lays out the header.
     tensors.sort_by(|(a_name, a), (b_name, b)| b.dtype().cmp(&a.dtype()).then(a_name.cmp(b_name)));
     let described = tensors.iter().map(|(name, tensor)| (name, Described(tensor)));
-    let header = safetensors::serialize(described, Some(metadata))
+    let mut header = safetensors::serialize(described, Some(metadata))
         .map_err(|error| Error::Damaged { file: path.into(), message: error.to_string() })?;
     // More of the spaces that the format ends a header with: the values, read where they lie, then begin with a cache line.
-    let spaces = header.len().next_multiple_of(LINE_BYTES) - header.len();
-    let description = &header[size_of::<u64>()..];
+    header.resize(header.len().next_multiple_of(LINE_BYTES), b' ');
+    let length = (header.len() - size_of::<u64>()) as u64;
+    header[..size_of::<u64>()].copy_from_slice(&length.to_le_bytes());
     let write = || {
         let mut file = BufWriter::new(File::create(path)?);
-        file.write_all(&((description.len() + spaces) as u64).to_le_bytes())?;
-        file.write_all(description)?;
-        file.write_all(&vec![b' '; spaces])?;
+        file.write_all(&header)?;
         tensors.iter().try_for_each(|(_, tensor)| file.write_all(&tensor.data()))?;
         file.flush()
     };
