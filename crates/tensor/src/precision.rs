@@ -11,7 +11,7 @@ pub enum Precision {
     /// Both sides rounded to 10 bits of mantissa on an NVIDIA GPU, sums in f32: several times faster there. On the processor
     /// the same as f32.
     Tf32,
-    /// Both sides rounded to 8 bits of mantissa, sums in f32: twice as fast where the processor has AMX or, on AMD, AVX512-BF16; elsewhere
-    /// slower than f32, with the same rounding.
+    /// Both sides rounded to 8 bits of mantissa, sums in f32: twice as fast where the processor has AMX or, on AMD,
+    /// AVX512-BF16; elsewhere slower than f32, with the same rounding.
     Bf16,
 }

@@ -100,7 +100,7 @@ fn rounded(matrix: Matrix<'_>, rows: usize, columns: usize) -> Vec<f32> {
 
 /// The nearest bf16, ties to even, in the upper half; NaN stays NaN.
 #[inline(always)]
-pub(super) fn bf16(value: f32) -> u32 {
+fn bf16(value: f32) -> u32 {
     let bits = value.to_bits();
     let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
     let nearest = if value.is_nan() { bits | 0x40_0000 } else { nearest };

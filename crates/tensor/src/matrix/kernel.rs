@@ -82,8 +82,8 @@ pub(super) trait Group {
     /// Some rows and columns (beginning with a panel) of left `[rows, groups]` · right.
     ///
     /// # Safety
-    /// The processor [has the kernel](Self::runs_on); left and right cover the rows and
-    /// columns; the places of the result are the caller's alone.
+    /// The processor [has the kernel](Self::runs_on); left and right cover the rows and columns; the places of the result are
+    /// the caller's alone.
     unsafe fn block(
         kernel: Kernel,
         left: &[u32],

@@ -4,12 +4,11 @@ use std::ops::Range;
 
 use super::Matrix;
 use super::kernel::{Bf16Pair, Group, Kernel, PANEL, pair_lines, pair_neighbours};
-use super::turned::turn_lines;
+use super::turned::{SQUARE, turn_lines};
 use crate::memory::AlignedWords;
 use crate::parallel::for_each_row_block;
 
-/// Lines that are turned at a time, and pairs of each.
-const LINES: usize = 16;
+/// Pairs of each line that are turned at a time.
 const LENGTH: usize = 64;
 
 /// Pairs along an inner dimension, filled up to what the kernel takes at a time.
@@ -44,14 +43,15 @@ pub(super) fn pack_left(left: Matrix<'_>, rows: usize, inner: usize, groups: usi
 fn pack_transposed_rows(left: Matrix<'_>, first_row: usize, inner: usize, groups: usize, pairs: &mut [u32]) {
     let rows = first_row..first_row + pairs.len() / groups;
     let pairs: &mut [f32] = bytemuck::cast_slice_mut(pairs);
-    let mut lines = [[0.0; LENGTH]; LINES];
-    for first_group in (0..groups).step_by(LINES) {
-        let count = LINES.min(groups - first_group);
+    let mut lines = [[0.0; LENGTH]; SQUARE];
+    for first_group in (0..groups).step_by(SQUARE) {
+        let count = SQUARE.min(groups - first_group);
         for (group, line) in (first_group..).zip(&mut lines[..count]) {
             let line = bytemuck::cast_slice_mut(&mut line[..rows.len()]);
             pair_rows(left, group, inner, rows.clone(), line);
         }
-        turn_lines(lines[..count].iter().map(|line| &line[..rows.len()]), &mut pairs[first_group..], groups);
+        let lines = lines.each_ref().map(|line| &line[..rows.len()]);
+        turn_lines(&lines[..count], &mut pairs[first_group..], groups);
     }
 }
 
@@ -83,11 +83,11 @@ fn pack_panel(right: Matrix<'_>, inner: usize, columns: Range<usize>, pairs: &mu
 fn pack_transposed_panel(right: Matrix<'_>, inner: usize, columns: Range<usize>, pairs: &mut [u32]) {
     let groups = pairs.len() / PANEL;
     let pairs: &mut [f32] = bytemuck::cast_slice_mut(pairs);
-    let mut lines = [[0.0; LENGTH]; LINES];
+    let mut lines = [[0.0; LENGTH]; SQUARE];
     for first_group in (0..groups).step_by(LENGTH) {
         let count = LENGTH.min(groups - first_group);
-        for half in 0..PANEL / LINES {
-            for (column, line) in (columns.start + half * LINES..).zip(&mut lines) {
+        for half in 0..PANEL / SQUARE {
+            for (column, line) in (columns.start + half * SQUARE..).zip(&mut lines) {
                 let values = if columns.contains(&column) { right.line(column, inner) } else { &[] };
                 let values =
                     &values[values.len().min(2 * first_group)..values.len().min(2 * (first_group + count))];
@@ -97,8 +97,8 @@ fn pack_transposed_panel(right: Matrix<'_>, inner: usize, columns: Range<usize>,
                 unsafe { pair_neighbours(values, line) };
                 beyond.fill(0);
             }
-            let place = &mut pairs[first_group * PANEL + half * LINES..];
-            turn_lines(lines.iter().map(|line| &line[..count]), place, PANEL);
+            let place = &mut pairs[first_group * PANEL + half * SQUARE..];
+            turn_lines(&lines.each_ref().map(|line| &line[..count]), place, PANEL);
         }
     }
 }

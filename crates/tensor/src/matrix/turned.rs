@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use super::Matrix;
 
 /// Columns that are turned at a time, and values of each.
-const SQUARE: usize = 16;
+pub(super) const SQUARE: usize = 16;
 
 thread_local! {
     /// What each thread turns a block into.
@@ -38,29 +38,24 @@ fn turn(matrix: Matrix<'_>, columns: usize, turned: &mut [f32]) -> bool {
         return false;
     }
     for column in (0..columns).step_by(SQUARE) {
-        let lines = (column..column + SQUARE).map(|column| matrix.line(column, inner));
-        turn_lines(lines, &mut turned[column..], columns);
+        let lines: [&[f32]; SQUARE] = std::array::from_fn(|line| matrix.line(column + line, inner));
+        turn_lines(&lines, &mut turned[column..], columns);
     }
     true
 }
 
 /// `turned[i · stride + line] = lines[line][i]`, for at most 16 lines of one length.
-pub(super) fn turn_lines<'a>(
-    lines: impl ExactSizeIterator<Item = &'a [f32]> + Clone,
-    turned: &mut [f32],
-    stride: usize,
-) {
-    let length = lines.clone().next().map_or(0, <[f32]>::len);
+pub(super) fn turn_lines(lines: &[&[f32]], turned: &mut [f32], stride: usize) {
     let mut done = 0;
     #[cfg(target_arch = "x86_64")]
-    if lines.len() == SQUARE && has_squares() {
-        let mut lines = lines.clone();
-        let lines: [&[f32]; SQUARE] = std::array::from_fn(|_| lines.next().unwrap_or_default());
-        done = length / SQUARE * SQUARE;
+    if let Ok(lines) = <&[&[f32]; SQUARE]>::try_from(lines)
+        && has_squares()
+    {
+        done = lines[0].len() / SQUARE * SQUARE;
         // SAFETY: the processor has AVX-512.
         unsafe { x86::turn_squares(lines, done, turned, stride) };
     }
-    for (place, line) in lines.enumerate() {
+    for (place, line) in lines.iter().enumerate() {
         let values = turned.iter_mut().skip(done * stride + place).step_by(stride);
         values.zip(&line[done..]).for_each(|(turned, value)| *turned = *value);
     }
@@ -82,7 +77,7 @@ mod x86 {
 
     /// The first `length` values of each line, whole squares of them.
     #[target_feature(enable = "avx512f")]
-    pub(super) fn turn_squares(lines: [&[f32]; SQUARE], length: usize, turned: &mut [f32], stride: usize) {
+    pub(super) fn turn_squares(lines: &[&[f32]; SQUARE], length: usize, turned: &mut [f32], stride: usize) {
         assert!(lines.iter().all(|line| line.len() >= length) && length.is_multiple_of(SQUARE));
         assert!(stride >= SQUARE && (length == 0 || turned.len() >= (length - 1) * stride + SQUARE));
         for first in (0..length).step_by(SQUARE) {

@@ -128,7 +128,8 @@ impl Tile {
     }
 }
 
-fn mask(width: usize) -> u16 {
+/// The first of 16 values, so many at most.
+pub(super) fn mask(width: usize) -> u16 {
     match width {
         16.. => u16::MAX,
         width => (1 << width) - 1,

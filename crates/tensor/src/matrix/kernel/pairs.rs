@@ -4,6 +4,8 @@
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
+use super::avx512::mask;
+
 /// Pairs of the values 2i and 2i + 1 of a line.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(in super::super) fn pair_neighbours(line: &[f32], pairs: &mut [u32]) {
@@ -83,8 +85,4 @@ fn load(values: &[f32]) -> __m512 {
 fn store(pairs: &mut [u32], values: __m512i) {
     // SAFETY: what the mask leaves out is not written.
     unsafe { _mm512_mask_storeu_epi32(pairs.as_mut_ptr().cast(), mask(pairs.len()), values) };
-}
-
-fn mask(length: usize) -> u16 {
-    if length >= 16 { u16::MAX } else { (1 << length) - 1 }
 }
