@@ -19,7 +19,7 @@ use anyhow::ensure;
 use measure::{median, peak_rss_mib, quantile, read_json, rounded, set_precision, start_threads};
 use polytask_data::{Encoded, PackedBatch, split_words};
 use polytask_model::{Model, ModelFolder};
-use rayon::prelude::*;
+use polytask_tensor::map;
 use serde_json::{Value, json};
 
 // A task type that no crate links does not exist: a model with it could not be read.
@@ -100,8 +100,9 @@ fn batches(texts: &[&str], encoded: &[&Encoded], arguments: &Arguments) -> anyho
         }
         Ok(rounded(texts.len() as f64 / median(&seconds), 1))
     };
-    let tokenize =
-        |model: &Model, batch: &[&str]| batch.par_iter().try_for_each(|text| encode(model, text).map(drop));
+    let tokenize = |model: &Model, batch: &[&str]| {
+        map(batch, |text| encode(model, text).map(drop)).into_iter().collect()
+    };
     Ok(json!({
         "texts_per_s": rate(&|model| texts.chunks(arguments.batch).try_for_each(|batch| answer(model, batch)))?,
         "tokenizer_texts_per_s": rate(&|model| texts.chunks(arguments.batch).try_for_each(|batch| tokenize(model, batch)))?,

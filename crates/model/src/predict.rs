@@ -2,8 +2,7 @@
 
 use polytask_data::{PackedBatch, split_words};
 use polytask_task::{Level, Prediction, Text, rounded};
-use polytask_tensor::{Pass, Tensor};
-use rayon::prelude::*;
+use polytask_tensor::{Pass, Tensor, map};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -13,8 +12,6 @@ use crate::{Error, Forward, Model, Result};
 const SMALL_PASS: usize = 40_000_000;
 /// Bytes of text that make a piece, about.
 const BYTES_A_PIECE: usize = 4;
-/// Texts that one thread turns into answers at a time, at least.
-const TEXTS_A_THREAD: usize = 4;
 
 /// What the model says of one text.
 #[derive(Clone, Debug, Serialize)]
@@ -84,11 +81,8 @@ impl Model {
                 let words = split_words(text);
                 self.tokenizer().encode(text, &words).map(|encoded| (words, encoded))
             };
-            let read: polytask_data::Result<Vec<_>> = match texts {
-                [text] => read(text).map(|read| vec![read]),
-                texts => texts.par_iter().map(read).collect(),
-            };
-            let (words, encoded): (Vec<_>, Vec<_>) = read?.into_iter().unzip();
+            let read = map(texts, read).into_iter().collect::<polytask_data::Result<Vec<_>>>()?;
+            let (words, encoded): (Vec<_>, Vec<_>) = read.into_iter().unzip();
             let batch = PackedBatch::pack(&encoded.iter().collect::<Vec<_>>());
             let forward = self.infer(&batch, tasks)?;
             let read = |text: usize| Text { text: texts[text], words: &words[text][..encoded[text].words()] };
@@ -150,16 +144,8 @@ impl Model {
             };
             tasks.iter().zip(predictions).map(of_task).collect()
         };
-        if texts == 1 {
-            let predictions = tasks.iter().map(decode).collect::<Result<Vec<_>>>()?;
-            return Ok(vec![value(0, &predictions)]);
-        }
-        let predictions = tasks.par_iter().map(decode).collect::<Result<Vec<_>>>()?;
-        Ok((0..texts)
-            .into_par_iter()
-            .with_min_len(TEXTS_A_THREAD)
-            .map(|text| value(text, &predictions))
-            .collect())
+        let predictions = tasks.iter().map(decode).collect::<Result<Vec<_>>>()?;
+        Ok(map(0..texts, |text| value(text, &predictions)))
     }
 
     fn weights(

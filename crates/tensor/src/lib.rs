@@ -36,7 +36,7 @@ pub use error::{Error, Result};
 pub use gpu_ranks::GpuRanks;
 pub use gradient::{Gradient, RowGradient};
 pub use packed::{Ids, Offsets};
-pub use parallel::for_each_row_block;
+pub use parallel::{for_each, for_each_row_block, map};
 pub use parameters::{Parameter, ParameterBuilder, ParameterId, Parameters};
 pub use precision::Precision;
 pub use random::{Pass, Philox, RandomKey};

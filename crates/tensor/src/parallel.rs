@@ -1,14 +1,49 @@
 //! Work split over rows of the result, or over blocks of fixed size: no sum depends on the number of threads.
 
-use std::ops::Range;
+mod team;
 
-use rayon::prelude::*;
+use std::mem::ManuallyDrop;
+use std::ops::Range;
 
 use crate::Offsets;
 use crate::lanes::add;
 
 /// Values that one task should at least handle, so that handing it out pays.
 const VALUES_A_TASK: usize = 16 * 1024;
+
+/// Calls `work(item)` for each of the items, in parallel, in any order.
+pub fn for_each<T: Send>(items: impl IntoIterator<Item = T>, work: impl Fn(T) + Sync) {
+    let items: Vec<ManuallyDrop<T>> = items.into_iter().map(ManuallyDrop::new).collect();
+    let places = Shared(items.as_ptr());
+    team::for_each_index(items.len(), &|index| {
+        // SAFETY: within the items, each of which is taken once.
+        let item = unsafe { places.at(index).read() };
+        work(ManuallyDrop::into_inner(item));
+    });
+}
+
+/// What `work(item)` makes of each of the items, in their order; computed in parallel.
+pub fn map<T: Send, R: Send>(items: impl IntoIterator<Item = T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let items: Vec<T> = items.into_iter().collect();
+    let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
+    for_each(items.into_iter().zip(&mut results), |(item, result)| *result = Some(work(item)));
+    results.into_iter().flatten().collect()
+}
+
+/// Values that several threads take, each its own.
+struct Shared<T>(*const T);
+
+impl<T> Shared<T> {
+    /// # Safety
+    /// Within the values.
+    unsafe fn at(&self, index: usize) -> *const T {
+        // SAFETY: as the caller says.
+        unsafe { self.0.add(index) }
+    }
+}
+
+// SAFETY: each value goes to one thread.
+unsafe impl<T: Send> Sync for Shared<T> {}
 
 /// Calls `work(first_row, rows)` on blocks of whole rows of `result`, `columns` values each, in parallel.
 ///
@@ -22,10 +57,8 @@ pub fn for_each_row_block<T: Send>(result: &mut [T], columns: usize, work: impl 
         work(0, result);
         return;
     }
-    result
-        .par_chunks_mut(block_rows * columns)
-        .enumerate()
-        .for_each(|(block, rows)| work(block * block_rows, rows));
+    let blocks = result.chunks_mut(block_rows * columns).enumerate();
+    for_each(blocks, |(block, rows)| work(block * block_rows, rows));
 }
 
 /// Σ over rows, `columns` values: `add_row(row, sums)` adds one row's terms.
@@ -37,15 +70,11 @@ pub(crate) fn sum_over_rows(
     columns: usize,
     add_row: impl Fn(usize, &mut [f32]) + Sync,
 ) -> Vec<f32> {
-    let blocks: Vec<Range<usize>> = row_blocks(rows, columns).collect();
+    let blocks = row_blocks(rows, columns);
     let mut block_sums = vec![0.0; blocks.len() * columns];
-    let add_block = |(sums, rows): (&mut [f32], &Range<usize>)| {
-        rows.clone().for_each(|row| add_row(row, sums));
-    };
-    match blocks.len() {
-        0 | 1 => block_sums.chunks_mut(columns.max(1)).zip(&blocks).for_each(add_block),
-        _ => block_sums.par_chunks_mut(columns.max(1)).zip(&blocks).for_each(add_block),
-    }
+    for_each(block_sums.chunks_mut(columns.max(1)).zip(blocks), |(sums, rows)| {
+        rows.for_each(|row| add_row(row, sums));
+    });
     sum_of_blocks(&block_sums, columns)
 }
 
@@ -91,12 +120,12 @@ pub(crate) fn for_each_part<const N: usize>(
         let parts = rest.each_mut().map(|rest| rest.split_off_mut(..lengths.next()?));
         (rows, parts.map(Option::unwrap_or_default))
     };
-    let parts: Vec<_> = parts.map(split).collect();
+    let parts = parts.map(split).enumerate();
     let run = |(part, (rows, values))| work(part, rows, values);
     if values <= VALUES_A_TASK {
-        parts.into_iter().enumerate().for_each(run);
+        parts.for_each(run);
     } else {
-        parts.into_par_iter().enumerate().for_each(run);
+        for_each(parts, run);
     }
 }
 
@@ -104,6 +133,15 @@ pub(crate) fn for_each_part<const N: usize>(
 mod tests {
     use super::*;
     use crate::testing::{assert_close, assert_same_on_threads, sample};
+    use std::sync::Arc;
+
+    #[test]
+    fn items_are_handed_over_and_dropped_once() {
+        let kept = Arc::new(());
+        for_each(vec![Arc::clone(&kept); 100], drop);
+        assert_eq!(Arc::strong_count(&kept), 1);
+        assert_eq!(map(0..100, |index| index + 1), (1..101).collect::<Vec<_>>());
+    }
 
     #[test]
     fn rows_are_summed_whatever_their_number() {

@@ -1,5 +1,4 @@
-use polytask_tensor::{Parameters, average_on_gpu};
-use rayon::prelude::*;
+use polytask_tensor::{Parameters, average_on_gpu, for_each};
 
 use crate::Result;
 
@@ -32,8 +31,7 @@ pub(crate) fn update(average: &mut Parameters, parameters: &Parameters, decay: f
     let blocks = moved.map(|(average, (_, parameter))| {
         (average.chunks_mut(BLOCK), parameter.tensor().data().chunks(BLOCK))
     });
-    let blocks: Vec<(&mut [f32], &[f32])> = blocks.flat_map(|(a, p)| a.zip(p)).collect();
-    blocks.into_par_iter().for_each(|(average, values)| {
+    for_each(blocks.flat_map(|(a, p)| a.zip(p)), |(average, values)| {
         average.iter_mut().zip(values).for_each(|(a, p)| *a = keep * *a + (1.0 - keep) * p);
     });
     Ok(())

@@ -1,8 +1,7 @@
 //! The norm of all gradients together, and how much of it is left to them.
 
-use polytask_tensor::Gradient;
+use polytask_tensor::{Gradient, map};
 use pulp::{Arch, NullaryFnOnce};
-use rayon::prelude::*;
 
 /// Values that one thread sums at a time.
 const BLOCK: usize = 16 * 1024;
@@ -16,8 +15,7 @@ const LANES: usize = 16;
 pub fn gradient_norm<'a>(gradients: impl IntoIterator<Item = &'a Gradient>) -> f64 {
     let blocks: Vec<&[f32]> =
         gradients.into_iter().flat_map(|gradient| gradient.values().chunks(BLOCK)).collect();
-    let squares = |&block: &&[f32]| Arch::new().dispatch(SumOfSquares(block));
-    let sums: Vec<f64> = blocks.par_iter().map(squares).collect();
+    let sums: Vec<f64> = map(blocks, |block| Arch::new().dispatch(SumOfSquares(block)));
     sums.iter().sum::<f64>().sqrt()
 }
 

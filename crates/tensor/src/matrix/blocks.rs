@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use rayon::prelude::*;
+use crate::parallel::for_each;
 
 /// Multiply-adds below which a product is one block: handing it out would cost more.
 const SMALL_PRODUCT: usize = 2_000_000;
@@ -54,7 +54,7 @@ impl Blocks {
         if blocks.len() == 1 || is_outside && self.multiply_adds < SMALL_PRODUCT_OUTSIDE {
             blocks.for_each(block);
         } else {
-            blocks.into_par_iter().with_max_len(1).for_each(block);
+            for_each(blocks, block);
         }
     }
 }

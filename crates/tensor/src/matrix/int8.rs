@@ -11,13 +11,12 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::RowParts;
 use super::blocks::Blocks;
 use super::kernel::{Bytes, Group, Kernel, PANEL, Place, Right};
 use crate::lanes::vectorized;
 use crate::memory::AlignedWords;
+use crate::parallel::for_each;
 
 /// The greatest quantized value.
 const GREATEST: f32 = 127.0;
@@ -95,7 +94,7 @@ impl Int8Right {
         let groups = kernel.map_or(groups, |kernel| kernel.filled_up(groups));
         let mut panels = AlignedWords::overwritable(columns.div_ceil(PANEL) * groups * PANEL);
         panels.fill(0);
-        panels.par_chunks_mut((groups * PANEL).max(1)).enumerate().for_each(|(panel, groups)| {
+        for_each(panels.chunks_mut((groups * PANEL).max(1)).enumerate(), |(panel, groups)| {
             let columns_of_panel = panel * PANEL..columns.min((panel + 1) * PANEL);
             for (row, values) in matrix.values.chunks_exact(columns).enumerate() {
                 let groups = &mut groups[row / GROUP * PANEL..][..columns_of_panel.len()];
@@ -169,15 +168,15 @@ vectorized! {
 fn quantize_rows(x: &[f32], inner: usize, groups: &mut [u32], of_row: usize) -> Vec<f32> {
     let of_row = of_row.max(1);
     let mut scales = vec![0.0; groups.len() / of_row];
-    let quantize = |((x, groups), scale): ((&[f32], &mut [u32]), &mut f32)| {
-        *scale = quantize_row(x, bytemuck::cast_slice_mut(groups));
-    };
-    if x.len() <= VALUES_AT_ONCE {
-        x.chunks_exact(inner.max(1)).zip(groups.chunks_exact_mut(of_row)).zip(&mut scales).for_each(quantize);
-    } else {
-        let rows = x.par_chunks_exact(inner.max(1)).zip(groups.par_chunks_exact_mut(of_row)).zip(&mut scales);
-        rows.with_min_len(VALUES_AT_ONCE.div_ceil(inner.max(1))).for_each(quantize);
-    }
+    let rows = VALUES_AT_ONCE.div_ceil(inner.max(1));
+    let blocks =
+        x.chunks(rows * inner.max(1)).zip(groups.chunks_mut(rows * of_row)).zip(scales.chunks_mut(rows));
+    for_each(blocks, |((x, groups), scales)| {
+        let rows = x.chunks_exact(inner.max(1)).zip(groups.chunks_exact_mut(of_row));
+        for ((x, groups), scale) in rows.zip(scales) {
+            *scale = quantize_row(x, bytemuck::cast_slice_mut(groups));
+        }
+    });
     scales
 }
 

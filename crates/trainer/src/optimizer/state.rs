@@ -1,9 +1,9 @@
 //! One step of an optimizer over all parameters.
 
 use polytask_tensor::{
-    Device, Error, Gradient, GradientNorm, ParameterId, Parameters, Tensor, UpdateRule, update_on_gpu,
+    Device, Error, Gradient, GradientNorm, ParameterId, Parameters, Tensor, UpdateRule, for_each,
+    update_on_gpu,
 };
-use rayon::prelude::*;
 
 use super::part::Part;
 use super::{Optimizer, Update};
@@ -70,7 +70,7 @@ impl OptimizerState {
             };
             parts.extend(Part::cut(values, slots, gradient, update));
         }
-        parts.par_iter_mut().for_each(|part| part.update(optimizer));
+        for_each(&mut parts, |part| part.update(optimizer));
         Ok(())
     }
 

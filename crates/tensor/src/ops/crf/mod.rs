@@ -27,10 +27,9 @@ pub use forbidden::Forbidden;
 pub use loss::crf_loss;
 pub use viterbi::viterbi;
 
-use rayon::prelude::*;
-
 use self::recursion::Recursion;
 use crate::cuda::Gpu;
+use crate::parallel::map;
 use crate::{Error, Offsets, Result, Tensor};
 
 /// The trained weights of a chain, and what it must never do.
@@ -92,7 +91,7 @@ fn map_texts<T: Send>(
     if tokens * tags * tags < STEPS_IN_PARALLEL {
         (0..offsets.segments()).map(of_text).collect()
     } else {
-        (0..offsets.segments()).into_par_iter().map(of_text).collect()
+        map(0..offsets.segments(), of_text)
     }
 }
 

@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::Shape;
 use super::head::{Head, Scratch};
 use super::softmax::{LANES, RowStatistics};
 use crate::matrix::RowParts;
 use crate::memory;
+use crate::parallel::for_each;
 
 /// Multiply-adds of a forward that the calling thread does alone: some 50 µs, what handing out and waiting may cost.
 const SMALL: usize = 1_500_000;
@@ -112,7 +112,7 @@ impl Shape {
         let scratch = || Scratch::new(self.offsets.longest(), self.head_width());
         match tasks.len() {
             0 | 1 => tasks.into_iter().for_each(|heads| work(heads, &mut scratch())),
-            _ => tasks.into_par_iter().for_each_init(scratch, |scratch, heads| work(heads, scratch)),
+            _ => for_each(tasks, |heads| work(heads, &mut scratch())),
         }
     }
 
