@@ -12,7 +12,13 @@ use crate::lanes::add;
 const VALUES_A_TASK: usize = 16 * 1024;
 
 /// Calls `work(item)` for each of the items, in parallel, in any order.
+///
+/// Where a call panics, so does this; the items that are left then are dropped, or handed over all the same.
 pub fn for_each<T: Send>(items: impl IntoIterator<Item = T>, work: impl Fn(T) + Sync) {
+    let items: Vec<T> = items.into_iter().collect();
+    if team::helpers(items.len()) == 0 {
+        return items.into_iter().for_each(work);
+    }
     let items: Vec<ManuallyDrop<T>> = items.into_iter().map(ManuallyDrop::new).collect();
     let places = Shared(items.as_ptr());
     team::for_each_index(items.len(), &|index| {
@@ -139,6 +145,9 @@ mod tests {
     fn items_are_handed_over_and_dropped_once() {
         let kept = Arc::new(());
         for_each(vec![Arc::clone(&kept); 100], drop);
+        assert_eq!(Arc::strong_count(&kept), 1);
+        let panic = || for_each(vec![Arc::clone(&kept); 100], |_| panic!("on purpose"));
+        assert!(std::panic::catch_unwind(panic).is_err());
         assert_eq!(Arc::strong_count(&kept), 1);
         assert_eq!(map(0..100, |index| index + 1), (1..101).collect::<Vec<_>>());
     }

@@ -6,15 +6,18 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::hint::spin_loop;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a helper looks out for more to do.
 const PATIENCE: Duration = Duration::from_micros(200);
+/// After which a helper leaves in any case: what waits for this thread, and other work of the pool, have their turn.
+const STAY: Duration = Duration::from_millis(5);
 /// Rounds of waiting after which the system may run something else.
 const ROUNDS: usize = 32;
 
@@ -25,15 +28,16 @@ thread_local! {
     static IS_BUSY: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls `work(index)` for each index below `count`, on whichever thread is free. Panics where one of the calls does.
+/// How many threads may help the calling one with so many calls.
+pub(super) fn helpers(calls: usize) -> usize {
+    if IS_BUSY.get() { 0 } else { calls.min(rayon::current_num_threads()).saturating_sub(1) }
+}
+
+/// Calls `work(index)` for each index below `count`, on whichever thread is free. Panics, after all calls, where one did.
 pub(super) fn for_each_index(count: usize, work: &(dyn Fn(usize) + Sync)) {
-    let helpers = count.min(rayon::current_num_threads()).saturating_sub(1);
-    if helpers == 0 || IS_BUSY.get() {
-        (0..count).for_each(work);
-    } else if rayon::current_thread_index().is_none() {
-        rayon::scope(|_| for_each_index(count, work));
-    } else {
-        TEAM.with(|team| team.run(helpers, count, work));
+    match rayon::current_thread_index() {
+        Some(leader) => TEAM.with(|team| team.run(leader, count, work)),
+        None => rayon::scope(|_| for_each_index(count, work)),
     }
 }
 
@@ -48,35 +52,46 @@ struct Team {
 }
 
 impl Team {
-    fn run(self: &Arc<Self>, helpers: usize, count: usize, work: &(dyn Fn(usize) + Sync)) {
+    fn run(self: &Arc<Self>, leader: usize, count: usize, work: &(dyn Fn(usize) + Sync)) {
+        let helpers = helpers(count);
         let job = Arc::new(Job::new(helpers + 1, count, work));
-        *self.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&job));
+        *lock(&self.job) = Some(Arc::clone(&job));
         self.posted.fetch_add(1, Release);
         while self.helpers.load(Relaxed) < helpers {
-            let place = 1 + self.helpers.fetch_add(1, Relaxed);
+            self.helpers.fetch_add(1, Relaxed);
             let team = Arc::clone(self);
-            rayon::spawn(move || team.help(place));
+            rayon::spawn(move || team.receive(leader));
         }
         busy(|| job.take_part(0));
         job.finish();
     }
 
-    /// What a helper does from its call until nothing has been posted for a while.
+    /// What a thread of the pool does that is called. It may be the leader itself, waiting for something else.
+    fn receive(&self, leader: usize) {
+        let (own, threads) = (rayon::current_thread_index().unwrap_or(leader), rayon::current_num_threads());
+        let place = (own + threads - leader) % threads;
+        if place > 0 && !IS_BUSY.get() {
+            self.help(place);
+        }
+        self.helpers.fetch_sub(1, Relaxed);
+    }
+
+    /// Takes part in what is there, and in what is posted soon after. The same thread has the same place each time, and so
+    /// finds in its own cache what it wrote before.
     fn help(&self, place: usize) {
-        let mut seen = 0;
-        let mut last = None;
-        while !IS_BUSY.get() && last.is_none_or(|last: Instant| last.elapsed() < PATIENCE) {
+        let came = Instant::now();
+        let (mut seen, mut last) = (0, None);
+        while came.elapsed() < STAY && last.is_none_or(|last: Instant| last.elapsed() < PATIENCE) {
             let posted = self.posted.load(Acquire);
             if posted == seen {
                 pause();
                 continue;
             }
             seen = posted;
-            let job = self.job.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let job = lock(&self.job).clone();
             busy(|| job.iter().for_each(|job| job.take_part(place)));
             last = Some(Instant::now());
         }
-        self.helpers.fetch_sub(1, Relaxed);
     }
 }
 
@@ -91,6 +106,10 @@ fn pause() {
     thread::yield_now();
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Calls that anyone may take, one after the other.
 struct Job {
     /// Lives until all calls are finished.
@@ -98,6 +117,7 @@ struct Job {
     /// The next call of each share, and the first that is no longer of it.
     shares: Box<[(AtomicUsize, usize)]>,
     unfinished: AtomicUsize,
+    /// The first panic of a call.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
@@ -110,7 +130,7 @@ impl Job {
     fn new<'a>(shares: usize, count: usize, work: &'a (dyn Fn(usize) + Sync + 'a)) -> Self {
         // SAFETY: only the lifetime changes; `finish` is called before it ends.
         let work = unsafe {
-            std::mem::transmute::<*const (dyn Fn(usize) + Sync + 'a), *const (dyn Fn(usize) + Sync)>(work)
+            mem::transmute::<*const (dyn Fn(usize) + Sync + 'a), *const (dyn Fn(usize) + Sync)>(work)
         };
         let share = |place| (AtomicUsize::new(count * place / shares), count * (place + 1) / shares);
         let shares = (0..shares).map(share).collect();
@@ -121,23 +141,31 @@ impl Job {
     fn take_part(&self, place: usize) {
         let (before, from) = self.shares.split_at(place % self.shares.len());
         for (next, end) in from.iter().chain(before) {
+            let mut finished = 0;
             loop {
                 let index = next.fetch_add(1, Relaxed);
                 if index >= *end {
                     break;
                 }
                 self.call(index);
+                finished += 1;
             }
+            self.unfinished.fetch_sub(finished, Release);
         }
     }
 
+    /// Does not panic: the calls would then never be finished.
     fn call(&self, index: usize) {
         // SAFETY: this call is not finished, so `work` lives.
         let work = unsafe { &*self.work };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(index))) {
-            *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+            let mut first = lock(&self.panic);
+            match *first {
+                None => *first = Some(panic),
+                // To drop it may panic as well.
+                Some(_) => mem::forget(panic),
+            }
         }
-        self.unfinished.fetch_sub(1, Release);
     }
 
     /// Waits for the calls that others have taken.
@@ -145,7 +173,7 @@ impl Job {
         while self.unfinished.load(Acquire) > 0 {
             pause();
         }
-        if let Some(panic) = self.panic.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(panic) = lock(&self.panic).take() {
             resume_unwind(panic);
         }
     }
@@ -154,6 +182,7 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parallel::for_each;
     use std::panic;
 
     fn on_threads(threads: usize, work: impl Fn() + Send + Sync) {
@@ -162,7 +191,7 @@ mod tests {
 
     fn calls(count: usize) -> Vec<usize> {
         let calls: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
-        for_each_index(count, &|index| {
+        for_each(0..count, |index| {
             calls[index].fetch_add(1, Relaxed);
         });
         calls.into_iter().map(AtomicUsize::into_inner).collect()
@@ -177,7 +206,7 @@ mod tests {
 
     #[test]
     fn work_may_hand_out_work() {
-        on_threads(3, || for_each_index(20, &|_| assert_eq!(calls(30), [1; 30])));
+        on_threads(3, || for_each(0..20, |_| assert_eq!(calls(30), [1; 30])));
     }
 
     #[test]
@@ -188,7 +217,7 @@ mod tests {
                     scope.spawn(|_| {
                         let (left, right) = rayon::join(|| calls(100), || calls(50));
                         assert_eq!((left, right), (vec![1; 100], vec![1; 50]));
-                        for_each_index(5, &|_| {
+                        for_each(0..5, |_| {
                             let (left, right) = rayon::join(|| calls(7), || calls(8));
                             assert_eq!(left.len() + right.len(), 15);
                         });
@@ -203,15 +232,44 @@ mod tests {
         on_threads(2, || {
             let calls_made = AtomicUsize::new(0);
             let result = panic::catch_unwind(AssertUnwindSafe(|| {
-                for_each_index(50, &|index| {
+                for_each(0..50, |index| {
                     calls_made.fetch_add(1, Relaxed);
-                    assert_ne!(index, 7, "the seventh");
+                    assert!(index % 7 != 0, "a seventh");
                 });
             }));
-            let message = result.unwrap_err();
-            assert!(message.downcast_ref::<String>().unwrap().contains("the seventh"));
+            assert_eq!(result.unwrap_err().downcast_ref(), Some(&"a seventh"));
             assert_eq!(calls_made.load(Relaxed), 50);
             assert_eq!(calls(10), [1; 10]);
+        });
+    }
+
+    #[test]
+    fn a_panic_that_panics_when_it_is_dropped_ends_no_call_early() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                assert!(thread::panicking(), "dropped");
+            }
+        }
+        on_threads(2, || {
+            let result = panic::catch_unwind(|| for_each(0..50, |_| panic::panic_any(Bomb)));
+            mem::forget(result.unwrap_err());
+            assert_eq!(calls(10), [1; 10]);
+        });
+    }
+
+    #[test]
+    fn a_helper_does_not_stay_for_ever() {
+        on_threads(2, || {
+            let start = Instant::now();
+            let (sender, receiver) = std::sync::mpsc::channel();
+            calls(100);
+            rayon::spawn(move || sender.send(()).unwrap());
+            // The other thread takes up what was spawned although there is always more to help with.
+            while receiver.try_recv().is_err() {
+                assert!(start.elapsed() < Duration::from_secs(60));
+                calls(100);
+            }
         });
     }
 

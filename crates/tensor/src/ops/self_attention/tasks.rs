@@ -109,11 +109,11 @@ impl Shape {
     /// Calls `work(heads, scratch)` for ranges of heads, counted through all texts, which together are all of them.
     fn for_each_task(&self, work: impl Fn(Range<usize>, &mut Scratch) + Sync) {
         let tasks = self.tasks();
-        let scratch = || Scratch::new(self.offsets.longest(), self.head_width());
-        match tasks.len() {
-            0 | 1 => tasks.into_iter().for_each(|heads| work(heads, &mut scratch())),
-            _ => for_each(tasks, |heads| work(heads, &mut scratch())),
-        }
+        for_each(tasks, |heads| {
+            let texts = heads.start / self.heads..heads.end.div_ceil(self.heads);
+            let longest = texts.map(|text| self.offsets.range(text).len()).max().unwrap_or(0);
+            work(heads, &mut Scratch::new(longest, self.head_width()));
+        });
     }
 
     fn tasks(&self) -> Vec<Range<usize>> {
