@@ -1,5 +1,6 @@
 //! Work split over rows of the result, or over blocks of fixed size: no sum depends on the number of threads.
 
+mod job;
 mod team;
 
 use std::mem::ManuallyDrop;

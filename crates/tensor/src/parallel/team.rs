@@ -3,16 +3,15 @@
 //! A thread of the pool falls asleep after some 30 µs without work, and to wake it takes as long again; a pass of an
 //! encoder has a hundred such pauses. So whoever has helped once looks out for what is posted next, for a while.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::hint::spin_loop;
-use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicUsize, fence};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use super::job::{Job, lock};
 
 /// How long a helper looks out for more to do.
 const PATIENCE: Duration = Duration::from_micros(200);
@@ -54,16 +53,30 @@ struct Team {
 impl Team {
     fn run(self: &Arc<Self>, leader: usize, count: usize, work: &(dyn Fn(usize) + Sync)) {
         let helpers = helpers(count);
-        let job = Arc::new(Job::new(helpers + 1, count, work));
+        // SAFETY: `finish` is called below, and nothing between panics.
+        let job = Arc::new(unsafe { Job::new(helpers + 1, count, work) });
         *lock(&self.job) = Some(Arc::clone(&job));
         self.posted.fetch_add(1, Release);
+        self.call(leader, helpers);
+        busy(|| job.take_part(0));
+        job.finish(pause);
+    }
+
+    /// Calls threads of the pool until there are so many helpers.
+    fn call(self: &Arc<Self>, leader: usize, helpers: usize) {
+        let mut has_called = false;
         while self.helpers.load(Relaxed) < helpers {
             self.helpers.fetch_add(1, Relaxed);
             let team = Arc::clone(self);
             rayon::spawn(move || team.receive(leader));
+            has_called = true;
         }
-        busy(|| job.take_part(0));
-        job.finish();
+        if has_called {
+            // A thread that falls asleep just now may have missed the call: rayon leaves such work to whoever handed it
+            // out, and this thread may not come back to it. After the fence the call is seen, or the sleeper is.
+            fence(SeqCst);
+            rayon::spawn(|| {});
+        }
     }
 
     /// What a thread of the pool does that is called. It may be the leader itself, waiting for something else.
@@ -80,17 +93,19 @@ impl Team {
     /// finds in its own cache what it wrote before.
     fn help(&self, place: usize) {
         let came = Instant::now();
-        let (mut seen, mut last) = (0, None);
-        while came.elapsed() < STAY && last.is_none_or(|last: Instant| last.elapsed() < PATIENCE) {
+        let (mut seen, mut last) = (0, came);
+        loop {
             let posted = self.posted.load(Acquire);
-            if posted == seen {
+            if posted != seen {
+                seen = posted;
+                let job = lock(&self.job).clone();
+                busy(|| job.iter().for_each(|job| job.take_part(place)));
+                last = Instant::now();
+            } else if last.elapsed() < PATIENCE && came.elapsed() < STAY {
                 pause();
-                continue;
+            } else {
+                return;
             }
-            seen = posted;
-            let job = lock(&self.job).clone();
-            busy(|| job.iter().for_each(|job| job.take_part(place)));
-            last = Some(Instant::now());
         }
     }
 }
@@ -106,84 +121,12 @@ fn pause() {
     thread::yield_now();
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Calls that anyone may take, one after the other.
-struct Job {
-    /// Lives until all calls are finished.
-    work: *const (dyn Fn(usize) + Sync),
-    /// The next call of each share, and the first that is no longer of it.
-    shares: Box<[(AtomicUsize, usize)]>,
-    unfinished: AtomicUsize,
-    /// The first panic of a call.
-    panic: Mutex<Option<Box<dyn Any + Send>>>,
-}
-
-// SAFETY: `work` may be called from any thread, and is called only while it lives.
-unsafe impl Send for Job {}
-// SAFETY: as above.
-unsafe impl Sync for Job {}
-
-impl Job {
-    fn new<'a>(shares: usize, count: usize, work: &'a (dyn Fn(usize) + Sync + 'a)) -> Self {
-        // SAFETY: only the lifetime changes; `finish` is called before it ends.
-        let work = unsafe {
-            mem::transmute::<*const (dyn Fn(usize) + Sync + 'a), *const (dyn Fn(usize) + Sync)>(work)
-        };
-        let share = |place| (AtomicUsize::new(count * place / shares), count * (place + 1) / shares);
-        let shares = (0..shares).map(share).collect();
-        Self { work, shares, unfinished: AtomicUsize::new(count), panic: Mutex::default() }
-    }
-
-    /// Takes the calls of the share at a place, then what is left of the others.
-    fn take_part(&self, place: usize) {
-        let (before, from) = self.shares.split_at(place % self.shares.len());
-        for (next, end) in from.iter().chain(before) {
-            let mut finished = 0;
-            loop {
-                let index = next.fetch_add(1, Relaxed);
-                if index >= *end {
-                    break;
-                }
-                self.call(index);
-                finished += 1;
-            }
-            self.unfinished.fetch_sub(finished, Release);
-        }
-    }
-
-    /// Does not panic: the calls would then never be finished.
-    fn call(&self, index: usize) {
-        // SAFETY: this call is not finished, so `work` lives.
-        let work = unsafe { &*self.work };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(index))) {
-            let mut first = lock(&self.panic);
-            match *first {
-                None => *first = Some(panic),
-                // To drop it may panic as well.
-                Some(_) => mem::forget(panic),
-            }
-        }
-    }
-
-    /// Waits for the calls that others have taken.
-    fn finish(&self) {
-        while self.unfinished.load(Acquire) > 0 {
-            pause();
-        }
-        if let Some(panic) = lock(&self.panic).take() {
-            resume_unwind(panic);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::parallel::for_each;
-    use std::panic;
+    use std::mem;
+    use std::panic::{self, AssertUnwindSafe};
 
     fn on_threads(threads: usize, work: impl Fn() + Send + Sync) {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work);
@@ -269,6 +212,30 @@ mod tests {
             while receiver.try_recv().is_err() {
                 assert!(start.elapsed() < Duration::from_secs(60));
                 calls(100);
+            }
+        });
+    }
+
+    #[test]
+    fn a_helper_comes_again_though_it_was_about_to_fall_asleep() {
+        on_threads(2, || {
+            let mut rounds_alone = 0;
+            for round in 0..1000 {
+                let start = Instant::now();
+                while start.elapsed() < PATIENCE + Duration::from_nanos(round * 7919 % 60_000) {
+                    spin_loop();
+                }
+                // Each of the two calls waits a while for the other.
+                let (here, is_alone) = (AtomicUsize::new(0), AtomicUsize::new(0));
+                for_each(0..2, |_| {
+                    here.fetch_add(1, Relaxed);
+                    while here.load(Relaxed) < 2 && is_alone.load(Relaxed) == 0 {
+                        is_alone.store(usize::from(start.elapsed() > Duration::from_millis(100)), Relaxed);
+                        thread::yield_now();
+                    }
+                });
+                rounds_alone = if is_alone.into_inner() == 0 { 0 } else { rounds_alone + 1 };
+                assert!(rounds_alone < 50, "nobody comes any more in round {round}");
             }
         });
     }
