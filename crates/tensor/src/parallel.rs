@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use crate::Offsets;
 use crate::lanes::add;
+use crate::matrix::RowParts;
 
 /// Values that one task should at least handle, so that handing it out pays.
 const VALUES_A_TASK: usize = 16 * 1024;
@@ -20,11 +21,12 @@ pub fn for_each<T: Send>(items: impl IntoIterator<Item = T>, work: impl Fn(T) + 
     if team::helpers(items.len()) == 0 {
         return items.into_iter().for_each(work);
     }
-    let items: Vec<ManuallyDrop<T>> = items.into_iter().map(ManuallyDrop::new).collect();
-    let places = Shared(items.as_ptr());
-    team::for_each_index(items.len(), &|index| {
-        // SAFETY: within the items, each of which is taken once.
-        let item = unsafe { places.at(index).read() };
+    let mut items: Vec<ManuallyDrop<T>> = items.into_iter().map(ManuallyDrop::new).collect();
+    let count = items.len();
+    let places = RowParts::new(&mut items, 1);
+    team::for_each_index(count, &|index| {
+        // SAFETY: each item is taken once.
+        let item = unsafe { places.pointer(index, 0).read() };
         work(ManuallyDrop::into_inner(item));
     });
 }
@@ -36,21 +38,6 @@ pub fn map<T: Send, R: Send>(items: impl IntoIterator<Item = T>, work: impl Fn(T
     for_each(items.into_iter().zip(&mut results), |(item, result)| *result = Some(work(item)));
     results.into_iter().flatten().collect()
 }
-
-/// Values that several threads take, each its own.
-struct Shared<T>(*const T);
-
-impl<T> Shared<T> {
-    /// # Safety
-    /// Within the values.
-    unsafe fn at(&self, index: usize) -> *const T {
-        // SAFETY: as the caller says.
-        unsafe { self.0.add(index) }
-    }
-}
-
-// SAFETY: each value goes to one thread.
-unsafe impl<T: Send> Sync for Shared<T> {}
 
 /// Calls `work(first_row, rows)` on blocks of whole rows of `result`, `columns` values each, in parallel.
 ///

@@ -86,7 +86,7 @@ impl<'a, T> RowParts<'a, T> {
     ///
     /// # Safety
     /// Nobody else may read or write what is written there meanwhile.
-    pub(super) unsafe fn pointer(&self, row: usize, column: usize) -> *mut T {
+    pub(crate) unsafe fn pointer(&self, row: usize, column: usize) -> *mut T {
         let place = row * self.columns + column;
         assert!(place < self.length, "a part beyond the rows");
         // SAFETY: within the rows.

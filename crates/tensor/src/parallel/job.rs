@@ -1,15 +1,26 @@
 //! Calls of one function that several threads take.
 
 use std::any::Any;
+use std::hint::spin_loop;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+/// Rounds of a pause, after which the system may run something else.
+const ROUNDS: usize = 32;
 
 /// A lock that a panic elsewhere does not close.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A moment of waiting for what another thread is about to do.
+pub(super) fn pause() {
+    (0..ROUNDS).for_each(|_| spin_loop());
+    thread::yield_now();
 }
 
 /// Calls that anyone may take, one after the other.
@@ -75,7 +86,7 @@ impl Job {
     }
 
     /// Waits for the calls that others have taken. Panics where one of all calls did.
-    pub(super) fn finish(&self, pause: impl Fn()) {
+    pub(super) fn finish(&self) {
         while self.unfinished.load(Acquire) > 0 {
             pause();
         }

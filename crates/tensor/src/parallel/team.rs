@@ -4,21 +4,17 @@
 //! encoder has a hundred such pauses. So whoever has helped once looks out for what is posted next, for a while.
 
 use std::cell::Cell;
-use std::hint::spin_loop;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicUsize, fence};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use super::job::{Job, lock};
+use super::job::{Job, lock, pause};
 
 /// How long a helper looks out for more to do.
 const PATIENCE: Duration = Duration::from_micros(200);
 /// After which a helper leaves in any case: what waits for this thread, and other work of the pool, have their turn.
 const STAY: Duration = Duration::from_millis(5);
-/// Rounds of waiting after which the system may run something else.
-const ROUNDS: usize = 32;
 
 thread_local! {
     /// Those who help this thread.
@@ -59,7 +55,7 @@ impl Team {
         self.posted.fetch_add(1, Release);
         self.call(leader, helpers);
         busy(|| job.take_part(0));
-        job.finish(pause);
+        job.finish();
     }
 
     /// Calls threads of the pool until there are so many helpers.
@@ -116,17 +112,14 @@ fn busy(work: impl FnOnce()) {
     IS_BUSY.set(false);
 }
 
-fn pause() {
-    (0..ROUNDS).for_each(|_| spin_loop());
-    thread::yield_now();
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::parallel::for_each;
+    use std::hint::spin_loop;
     use std::mem;
     use std::panic::{self, AssertUnwindSafe};
+    use std::thread;
 
     fn on_threads(threads: usize, work: impl Fn() + Send + Sync) {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work);
