@@ -7,12 +7,14 @@ use memmap2::Mmap;
 
 use crate::Result;
 use crate::cuda::{Gpu, Memory};
-use crate::matrix::{Bf16Right, Int8Matrix, Int8Right, Matrix};
+use crate::matrix::{Bf16Right, F32Right, Int8Matrix, Int8Right, Matrix};
 use crate::memory::Values;
 
 /// The values of one or several tensors.
 pub(crate) struct Storage {
     content: Content,
+    /// As the right side of products in f32 of few rows.
+    f32: OnceLock<F32Right>,
     /// As the right side of products in bf16.
     bf16: OnceLock<Bf16Right>,
     /// As the right side of products of 8-bit integers.
@@ -56,7 +58,8 @@ impl Storage {
 
     fn new(content: Content) -> Self {
         let (on_gpu, bf16_on_gpu) = (OnceLock::new(), OnceLock::new());
-        Self { content, bf16: OnceLock::new(), int8: OnceLock::new(), on_gpu, bf16_on_gpu }
+        let (f32, bf16, int8) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { content, f32, bf16, int8, on_gpu, bf16_on_gpu }
     }
 
     /// All values. Those of a quantized matrix are made when they are first asked for, those on a GPU copied then; where that
@@ -122,6 +125,7 @@ impl Storage {
         if let Some(copy) = self.on_gpu.take().filter(|_| !is_there) {
             self.content = Content::OnGpu(copy, values, OnceLock::new());
         }
+        self.f32.take();
         self.bf16.take();
         self.bf16_on_gpu.take();
         if let Content::OnGpu(_, _, copy) = &mut self.content {
@@ -133,6 +137,7 @@ impl Storage {
     /// The values for writing, where they are this storage's own. What was derived of them is dropped.
     pub(crate) fn values_mut(&mut self) -> Option<&mut [f32]> {
         let Content::Owned(values) = &mut self.content else { return None };
+        self.f32.take();
         self.bf16.take();
         self.on_gpu.take();
         self.bf16_on_gpu.take();
@@ -155,6 +160,15 @@ impl Storage {
             let _ = self.int8.set(Int8Right::new(matrix));
         }
         self.int8.get()
+    }
+
+    /// The matrix of `columns` columns as the right side of products in f32 of few rows, made once; `None` where it was made
+    /// for another number of columns, or the processor has no use for it.
+    pub(crate) fn f32_right(&self, columns: usize) -> Option<&F32Right> {
+        if self.f32.get().is_none() {
+            let _ = self.f32.set(F32Right::new(self.values(), columns)?);
+        }
+        self.f32.get().filter(|right| right.columns() == columns)
     }
 
     /// The matrix of `columns` columns as the right side of products in bf16, made once; `None` where it was made for

@@ -9,7 +9,7 @@ use ndarray::{ArrayD, ArrayViewD, IxDyn};
 
 use crate::autograd::Operation;
 use crate::cuda::{Gpu, Memory};
-use crate::matrix::{Bf16Right, Int8Matrix, Int8Right, LONGEST_SUM};
+use crate::matrix::{Bf16Right, F32Right, Int8Matrix, Int8Right, LONGEST_SUM};
 use crate::storage::Storage;
 use crate::{Device, Error, Precision, Result, memory};
 
@@ -294,11 +294,21 @@ impl Tensor {
         self.int8_matrix().filter(fits).and_then(|_| self.0.storage.int8_right())
     }
 
+    /// The right side of products in f32 of so many rows, kept for the next product; `None` where it would not pay.
+    pub(crate) fn kept_f32_right(&self, rows: usize) -> Option<&F32Right> {
+        let pays =
+            self.precision() != Precision::Bf16 && F32Right::pays_for(rows) && self.owns_constant_storage();
+        if pays { self.0.storage.f32_right(self.rows_columns().1) } else { None }
+    }
+
     /// The right side of products in bf16, kept for the next product; `None` where it would not last, or be another's.
     pub(crate) fn kept_bf16_right(&self) -> Option<&Bf16Right> {
-        let is_whole = self.0.storage.len() == self.len();
-        let columns = self.rows_columns().1;
-        if is_whole && !self.is_tracked() { self.0.storage.bf16_right(columns) } else { None }
+        if self.owns_constant_storage() { self.0.storage.bf16_right(self.rows_columns().1) } else { None }
+    }
+
+    /// Whether what is derived of the storage's values is derived of this tensor's, and lasts.
+    fn owns_constant_storage(&self) -> bool {
+        self.0.storage.len() == self.len() && !self.is_tracked()
     }
 
     /// The values for writing in place where nobody shares them, else a copy's. The tensor is a leaf again if it was one.

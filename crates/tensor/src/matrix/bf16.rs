@@ -3,10 +3,10 @@
 //! Where the processor has instructions for pairs of bf16 (AMX, AVX512-BF16), a [kernel](super::kernel) of them computes the
 //! product. Elsewhere the operands are rounded alike and multiplied in f32: the results agree but for the order of sums.
 
-use super::blocks::Blocks;
-use super::kernel::{Bf16Pair, Group, Kernel, Place, Right};
+use super::grouped::grouped_product_then;
+use super::kernel::{Bf16Pair, Group, Kernel, Right};
 use super::packing::{groups, pack_left, pack_right};
-use super::{Matrix, RowParts, product_then};
+use super::{Matrix, product_then};
 use crate::memory::{self, AlignedWords, Values};
 use crate::parallel::for_each_row_block;
 
@@ -71,18 +71,8 @@ pub(crate) fn product_bf16_then(
     let groups = groups(kernel, inner);
     let left = pack_left(left, rows, inner, groups);
     let right = Right { panels, starts: None, groups };
-    let result = RowParts::new(result, columns);
-    Blocks::new(rows, inner, columns, super::FEWEST_ROWS).for_each(|rows, columns| {
-        // SAFETY: panels are made only for a kernel that the processor has; both sides cover the result, whose blocks are
-        // disjoint and begin with a panel.
-        unsafe {
-            let place = Place { first: result.pointer(rows.start, columns.start), stride: result.columns() };
-            Bf16Pair::block(kernel, &left, right, rows.clone(), columns.clone(), place);
-        }
-        let first = columns.start;
-        // SAFETY: the blocks are disjoint.
-        unsafe { result.for_each_row(rows, columns, |row, values| finish(row, first, values)) };
-    });
+    // SAFETY: panels are made only for a kernel that the processor has.
+    unsafe { grouped_product_then::<Bf16Pair>(kernel, result, &left, right, [inner, columns], finish) };
 }
 
 /// Row-major values [rows, columns], rounded.

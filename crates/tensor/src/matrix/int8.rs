@@ -9,14 +9,11 @@
 //! The sum is exact in 32 bits, up to [`LONGEST_SUM`] terms. Processors multiply unsigned bytes by signed ones: they are given
 //! p + 128, and each column's sum starts from −128 Σ_k q[k, c].
 
-use std::ops::Range;
-
-use super::RowParts;
-use super::blocks::Blocks;
-use super::kernel::{Bytes, Group, Kernel, PANEL, Place, Right};
+use super::grouped::grouped_product_then;
+use super::kernel::{Bytes, Group, Kernel, PANEL, Right};
 use crate::lanes::vectorized;
 use crate::memory::AlignedWords;
-use crate::parallel::for_each;
+use crate::parallel::{for_each, for_each_row_block};
 
 /// The greatest quantized value.
 const GREATEST: f32 = 127.0;
@@ -124,35 +121,25 @@ pub(crate) fn product_int8_then(
         return;
     }
     let rows = result.len() / columns;
-    assert!(
-        result.len() == rows * columns && x.len() == rows * inner,
-        "an operation asked for a product beyond its inputs"
-    );
     let mut left = AlignedWords::overwritable(rows * groups);
     let row_scales = quantize_rows(x, inner, &mut left, groups);
     let sides = Right { panels: &right.panels, starts: Some(&right.starts), groups };
-    let result = RowParts::new(result, columns);
-    Blocks::new(rows, inner, columns, super::FEWEST_ROWS).for_each(|rows, columns| {
-        if let Some(kernel) = right.kernel {
-            // SAFETY: the processor has the kernel; both sides cover the result, whose blocks are disjoint and begin with
-            // a panel.
-            unsafe {
-                let place =
-                    Place { first: result.pointer(rows.start, columns.start), stride: result.columns() };
-                Bytes::block(kernel, &left, sides, rows.clone(), columns.clone(), place);
+    let scale_and_finish = |row: usize, first: usize, part: &mut [f32]| {
+        multiply(part, &right.scales[first..first + part.len()], row_scales[row]);
+        finish(row, first, part);
+    };
+    match right.kernel {
+        // SAFETY: panels are made only for a kernel that the processor has.
+        Some(kernel) => unsafe {
+            grouped_product_then::<Bytes>(kernel, result, &left, sides, [inner, columns], scale_and_finish);
+        },
+        None => for_each_row_block(result, columns, |first_row, rows| {
+            for (row, result) in (first_row..).zip(rows.chunks_exact_mut(columns)) {
+                row_sums(&left[row * groups..(row + 1) * groups], sides, result);
+                scale_and_finish(row, 0, result);
             }
-        }
-        for row in rows {
-            // SAFETY: the blocks are disjoint, and so are their rows.
-            let part = unsafe { result.part(row, columns.clone()) };
-            if right.kernel.is_none() {
-                row_sums(&left[row * groups..(row + 1) * groups], sides, columns.clone(), part);
-            }
-            let scales = &right.scales[columns.clone()];
-            multiply(part, scales, row_scales[row]);
-            finish(row, columns.start, part);
-        }
-    });
+        }),
+    }
 }
 
 vectorized! {
@@ -199,10 +186,10 @@ vectorized! {
 }
 
 vectorized! {
-    /// The sums of some columns of one row where the processor has no instruction for them; the columns begin with a panel.
-    fn row_sums(left: &[u32], right: Right<'_>, columns: Range<usize>, results: &mut [f32]) {
+    /// The sums of one row where the processor has no instruction for them.
+    fn row_sums(left: &[u32], right: Right<'_>, results: &mut [f32]) {
         let groups = right.groups;
-        for (results, first) in results.chunks_mut(PANEL).zip(columns.step_by(PANEL)) {
+        for (first, results) in (0..).step_by(PANEL).zip(results.chunks_mut(PANEL)) {
             let mut sums: [i32; PANEL] =
                 std::array::from_fn(|i| right.starts.map_or(0, |starts| starts[first + i]));
             let (panel, _) = right.panels[first * groups..][..groups * PANEL].as_chunks::<PANEL>();

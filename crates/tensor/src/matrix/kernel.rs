@@ -1,10 +1,10 @@
 //! The inner loop of products of small numbers: a tile of the result stays in registers while the groups go by.
 //!
-//! A *group* is what one instruction multiplies and adds at a time: two bf16, or four bytes, in 32 bits. With `d` groups
-//! along the inner dimension
+//! A *group* is what one instruction multiplies and adds at a time: one f32, two bf16, or four bytes, in 32 bits. With `d`
+//! groups along the inner dimension
 //!
 //! ```text
-//! result [rows, 32] += Σ_{g < d} left[row, g] · right[g, column]       ·: the sum of the 2 or 4 products of a group
+//! result [rows, 32] += Σ_{g < d} left[row, g] · right[g, column]       ·: the sum of the 1, 2 or 4 products of a group
 //! ```
 //!
 //! The left side lies row after row. The right side lies in panels of 32 columns, group after group, so that the loop reads
@@ -32,7 +32,7 @@ pub(super) const PANEL: usize = 32;
 /// What computes products of groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kernel {
-    /// Vectors of 16 groups: AVX512-BF16 or AVX512-VNNI.
+    /// Vectors of 16 groups: AVX-512, AVX512-BF16 or AVX512-VNNI.
     Vectors,
     /// Tiles of 16 × 16 groups: AMX.
     Tiles,
@@ -55,6 +55,13 @@ pub(super) struct Right<'a> {
     pub(super) starts: Option<&'a [i32]>,
     /// Groups along the inner dimension, [filled up](Kernel::filled_up).
     pub(super) groups: usize,
+}
+
+impl Right<'_> {
+    pub(super) fn covers(&self, columns: usize) -> bool {
+        let columns = columns.next_multiple_of(PANEL);
+        self.panels.len() == columns * self.groups && self.starts.is_none_or(|starts| starts.len() == columns)
+    }
 }
 
 /// Where a block of the result goes: row i of it at `first + i · stride`.
@@ -94,6 +101,10 @@ pub(super) trait Group {
     );
 }
 
+/// One f32; sums in f32.
+#[derive(Clone, Copy)]
+pub(super) struct Single;
+
 /// Two bf16, the first in the lower half; sums in f32.
 #[derive(Clone, Copy)]
 pub(super) struct Bf16Pair;
@@ -101,6 +112,26 @@ pub(super) struct Bf16Pair;
 /// Four bytes: unsigned on the left, signed on the right; sums in i32, which come out as f32.
 #[derive(Clone, Copy)]
 pub(super) struct Bytes;
+
+#[cfg(target_arch = "x86_64")]
+impl Group for Single {
+    fn runs_on(kernel: Kernel) -> bool {
+        kernel == Kernel::Vectors && is_x86_feature_detected!("avx512f")
+    }
+
+    #[target_feature(enable = "avx512f")]
+    unsafe fn block(
+        _: Kernel,
+        left: &[u32],
+        right: Right<'_>,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        result: Place,
+    ) {
+        // SAFETY: the caller's promises.
+        unsafe { avx512::tiles::<Self>(left, right, rows, columns, result) }
+    }
+}
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! native_with {

@@ -5,20 +5,22 @@
 
 mod bf16;
 mod blocks;
+mod grouped;
 mod int8;
 mod kernel;
 mod packing;
+mod single;
 mod turned;
 
 pub(crate) use bf16::{Bf16Right, product_bf16_then};
 use blocks::Blocks;
 pub(crate) use blocks::RowParts;
+use grouped::FEWEST_ROWS;
 
 use crate::Precision;
 pub(crate) use int8::{Int8Matrix, Int8Right, LONGEST_SUM, product_int8_then};
+pub(crate) use single::{F32Right, product_of_kept_then};
 
-/// Rows that a block has at least.
-const FEWEST_ROWS: usize = 96;
 /// The same where the right side is read transposed: it is turned or packed anew for every block of rows.
 const FEWEST_ROWS_OF_TRANSPOSED: usize = 384;
 

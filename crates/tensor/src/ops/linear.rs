@@ -11,7 +11,9 @@
 
 use crate::cuda::{Gpu, Side};
 use crate::lanes::add;
-use crate::matrix::{Bf16Right, Matrix, product_bf16_then, product_in, product_int8_then, product_then};
+use crate::matrix::{
+    Bf16Right, Matrix, product_bf16_then, product_in, product_int8_then, product_of_kept_then, product_then,
+};
 use crate::parallel::sum_over_rows;
 use crate::{Buffer, Error, Gradient, Operation, Precision, Result, Tensor, memory};
 
@@ -74,6 +76,9 @@ pub(super) fn rows_through(
     let left = Matrix::new(x.data(), inputs);
     if let Some(right) = weight.int8_right() {
         return product_int8_then(result, x.data(), right, finish);
+    }
+    if let Some(right) = weight.kept_f32_right(result.len() / outputs.max(1)) {
+        return product_of_kept_then(result, x.data(), right, finish);
     }
     let right = || Matrix::new(weight.data(), outputs);
     if weight.precision() != Precision::Bf16 {

@@ -4,16 +4,36 @@ use std::arch::x86_64::*;
 use std::mem::transmute;
 use std::ops::Range;
 
-use super::{Bf16Pair, Bytes, PANEL, Place, Right};
+use super::{Bf16Pair, Bytes, PANEL, Place, Right, Single};
 
 /// Rows of a tile: 24 of the 32 registers then hold sums.
 const TILE_ROWS: usize = 12;
+/// Words of the right side by which it is asked for before it is read. Of a large encoder's weights, each read once for a
+/// text, none is in a near cache.
+const AHEAD: usize = 1024;
 
 pub(super) trait Instruction {
     /// sum + left · right for each of 16 groups; a sum's bits are those of an f32 or an i32.
     unsafe fn multiply_add(sum: __m512i, left: __m512i, right: __m512i) -> __m512i;
 
     unsafe fn to_f32(sum: __m512i) -> __m512;
+}
+
+impl Instruction for Single {
+    #[inline(always)]
+    unsafe fn multiply_add(sum: __m512i, left: __m512i, right: __m512i) -> __m512i {
+        // SAFETY: the caller has checked the processor.
+        unsafe {
+            let [sum, left, right] = [sum, left, right].map(|bits| _mm512_castsi512_ps(bits));
+            _mm512_castps_si512(_mm512_fmadd_ps(left, right, sum))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn to_f32(sum: __m512i) -> __m512 {
+        // SAFETY: the caller has checked the processor.
+        unsafe { _mm512_castsi512_ps(sum) }
+    }
 }
 
 impl Instruction for Bf16Pair {
@@ -109,6 +129,8 @@ impl Tile {
             for _ in 0..right.groups {
                 let first = _mm512_loadu_si512(right_group.cast());
                 let second = _mm512_loadu_si512(right_group.add(16).cast());
+                _mm_prefetch::<_MM_HINT_T0>(right_group.wrapping_add(AHEAD).cast());
+                _mm_prefetch::<_MM_HINT_T0>(right_group.wrapping_add(AHEAD + 16).cast());
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let left = _mm512_set1_epi32(*left_group.add(row * right.groups) as i32);
                     sums[0] = I::multiply_add(sums[0], left, first);

@@ -14,6 +14,7 @@ macro_rules! without_instructions {
     };
 }
 
+without_instructions!(Single);
 without_instructions!(Bf16Pair);
 without_instructions!(Bytes);
 

@@ -1,0 +1,40 @@
+//! Products of groups, block by block.
+
+use super::RowParts;
+use super::blocks::Blocks;
+use super::kernel::{Group, Kernel, Place, Right};
+
+/// Rows that a block has at least.
+pub(super) const FEWEST_ROWS: usize = 96;
+
+/// `result = left · right` of left `[rows, groups]`, then `finish(row, first column, values)` for each part of a row of the
+/// result, each value once, while it is still near. The shape is of numbers, not of groups: `[inner, columns]`.
+///
+/// # Safety
+/// The processor [has the kernel](Group::runs_on).
+pub(super) unsafe fn grouped_product_then<G: Group>(
+    kernel: Kernel,
+    result: &mut [f32],
+    left: &[u32],
+    right: Right<'_>,
+    [inner, columns]: [usize; 2],
+    finish: impl Fn(usize, usize, &mut [f32]) + Sync,
+) {
+    let rows = result.len() / columns;
+    assert!(
+        result.len() == rows * columns && left.len() == rows * right.groups && right.covers(columns),
+        "an operation asked for a product beyond its inputs"
+    );
+    let result = RowParts::new(result, columns);
+    Blocks::new(rows, inner, columns, FEWEST_ROWS).for_each(|rows, columns| {
+        // SAFETY: the caller has checked the processor; both sides cover the result, whose blocks are disjoint and begin with
+        // a panel.
+        unsafe {
+            let place = Place { first: result.pointer(rows.start, columns.start), stride: result.columns() };
+            G::block(kernel, left, right, rows.clone(), columns.clone(), place);
+        }
+        let first = columns.start;
+        // SAFETY: the blocks are disjoint.
+        unsafe { result.for_each_row(rows, columns, |row, values| finish(row, first, values)) };
+    });
+}
