@@ -96,11 +96,9 @@ impl Linear {
         adapter: Option<usize>,
         pass: &mut Pass,
     ) -> Result<Tensor> {
-        let y = self.forward(parameters, x)?;
-        match self.lora(adapter) {
-            Some(lora) => ops::add(&y, &lora.forward(parameters, x, pass)?),
-            None => Ok(y),
-        }
+        let Some(lora) = self.lora(adapter) else { return self.forward(parameters, x) };
+        let low_rank = lora.factors(parameters, x, pass)?;
+        ops::linear_low_rank(x, parameters.get(self.weight), self.bias.of(parameters), low_rank)
     }
 
     /// The gelu of [`forward_adapted`](Self::forward_adapted).
@@ -114,10 +112,9 @@ impl Linear {
         adapter: Option<usize>,
         pass: &mut Pass,
     ) -> Result<Tensor> {
-        match self.lora(adapter) {
-            Some(_) => ops::gelu(&self.forward_adapted(parameters, x, adapter, pass)?),
-            None => self.forward_gelu(parameters, x),
-        }
+        let Some(lora) = self.lora(adapter) else { return self.forward_gelu(parameters, x) };
+        let low_rank = lora.factors(parameters, x, pass)?;
+        ops::linear_low_rank_gelu(x, parameters.get(self.weight), self.bias.of(parameters), low_rank)
     }
 
     /// `next` of the [`forward_gelu_adapted`](Self::forward_gelu_adapted), each with what one adapter adds: of

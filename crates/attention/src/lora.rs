@@ -47,17 +47,18 @@ impl Lora {
         Ok(Some(Self { parts, scale, dropout }))
     }
 
-    /// What it adds, `[rows, inputs]` → `[rows, parts · outputs]`.
-    pub(crate) fn forward(&self, parameters: &Parameters, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+    /// (alpha / rank) · dropout(X) A and B of each part, of X `[rows, inputs]`.
+    pub(crate) fn factors(
+        &self,
+        parameters: &Parameters,
+        x: &Tensor,
+        pass: &mut Pass,
+    ) -> Result<Vec<[Tensor; 2]>> {
         let x = pass.dropout(x, self.dropout)?;
-        let part = |&[a, b]: &[ParameterId; 2]| {
+        let factors = |&[a, b]: &[ParameterId; 2]| {
             let inner = ops::linear(&x, parameters.get(a), None)?;
-            ops::linear(&ops::scale(&inner, self.scale)?, parameters.get(b), None)
+            Ok([ops::scale(&inner, self.scale)?, parameters.get(b).clone()])
         };
-        let parts = self.parts.iter().map(part).collect::<Result<Vec<_>>>()?;
-        match parts.as_slice() {
-            [one] => Ok(one.clone()),
-            parts => ops::concatenate_columns(&parts.iter().collect::<Vec<_>>()),
-        }
+        self.parts.iter().map(factors).collect()
     }
 }

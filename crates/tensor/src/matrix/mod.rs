@@ -45,7 +45,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// The same without its first columns.
-    fn beginning_at(self, column: usize) -> Self {
+    pub(crate) fn beginning_at(self, column: usize) -> Self {
         Self { values: &self.values[column * self.column_stride..], ..self }
     }
 

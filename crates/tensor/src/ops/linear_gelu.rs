@@ -56,7 +56,7 @@ pub fn linear_gelu(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor>
 
 vectorized! {
     /// y ← gelu(y + b).
-    fn values(y: &mut [f32], bias: &[f32]) {
+    pub(super) fn values(y: &mut [f32], bias: &[f32]) {
         for (y, b) in y.iter_mut().zip(bias) {
             let z = *y + b;
             *y = z * standard_normal(z).0;
@@ -66,7 +66,7 @@ vectorized! {
 
 vectorized! {
     /// The same, and the derivative.
-    fn values_and_derivatives(y: &mut [f32], derivative: &mut [f32], bias: &[f32]) {
+    pub(super) fn values_and_derivatives(y: &mut [f32], derivative: &mut [f32], bias: &[f32]) {
         for ((y, derivative), b) in y.iter_mut().zip(derivative).zip(bias) {
             let z = *y + b;
             let (distribution, density) = standard_normal(z);
@@ -109,7 +109,7 @@ impl Operation for LinearGelu {
 }
 
 /// dZ = dY ⊙ D.
-fn gradient_of_sum(derivative: &Tensor, dy: &Tensor) -> Result<Tensor> {
+pub(super) fn gradient_of_sum(derivative: &Tensor, dy: &Tensor) -> Result<Tensor> {
     if let Some(gpu) = Gpu::of([derivative, dy])? {
         let dz = gpu.value_by_value("arithmetic", "multiply", &[derivative, dy])?;
         return Ok(Tensor::on_gpu(dz, dy.shape()));
