@@ -6,10 +6,12 @@ use super::Matrix;
 use super::kernel::{Bf16Pair, Group, Kernel, PANEL, pair_lines, pair_neighbours};
 use super::turned::{SQUARE, turn_lines};
 use crate::memory::AlignedWords;
-use crate::parallel::for_each_row_block;
+use crate::parallel::{for_each, for_each_row_block};
 
 /// Pairs of each line that are turned at a time.
 const LENGTH: usize = 64;
+/// Panels of a row-major right side that are packed at a time: so much of each row is read at once.
+const PANELS: usize = 6;
 
 /// Pairs along an inner dimension, filled up to what the kernel takes at a time.
 pub(super) fn groups(kernel: Kernel, inner: usize) -> usize {
@@ -48,7 +50,7 @@ fn pack_transposed_rows(left: Matrix<'_>, first_row: usize, inner: usize, groups
         let count = SQUARE.min(groups - first_group);
         for (group, line) in (first_group..).zip(&mut lines[..count]) {
             let line = bytemuck::cast_slice_mut(&mut line[..rows.len()]);
-            pair_rows(left, group, inner, rows.clone(), line);
+            pair_rows(left, group, inner, rows.clone(), line, PANEL);
         }
         let lines = lines.each_ref().map(|line| &line[..rows.len()]);
         turn_lines(&lines[..count], &mut pairs[first_group..], groups);
@@ -59,25 +61,21 @@ fn pack_transposed_rows(left: Matrix<'_>, first_row: usize, inner: usize, groups
 pub(super) fn pack_right(right: Matrix<'_>, inner: usize, columns: usize, groups: usize) -> AlignedWords {
     assert!(Bf16Pair::fastest().is_some(), "packed for a processor without a kernel");
     let mut packed = AlignedWords::overwritable(columns.div_ceil(PANEL) * groups * PANEL);
-    for_each_row_block(&mut packed, groups * PANEL, |first, panels| {
-        for (panel, pairs) in (first..).zip(panels.chunks_exact_mut(groups * PANEL)) {
-            let columns = panel * PANEL..columns.min((panel + 1) * PANEL);
-            if right.is_row_major() {
-                pack_panel(right, inner, columns, pairs);
-            } else {
-                pack_transposed_panel(right, inner, columns, pairs);
+    let of_panel = (groups * PANEL).max(1);
+    let at_once = if right.is_row_major() { PANELS } else { 1 };
+    for_each(packed.chunks_mut(at_once * of_panel).enumerate(), |(block, panels)| {
+        let first = block * at_once * PANEL;
+        let columns = first..columns.min(first + at_once * PANEL);
+        if right.is_row_major() {
+            for group in 0..groups {
+                let pairs = &mut panels[group * PANEL..];
+                pair_rows(right, group, inner, columns.clone(), pairs, of_panel);
             }
+        } else {
+            pack_transposed_panel(right, inner, columns, panels);
         }
     });
     packed
-}
-
-fn pack_panel(right: Matrix<'_>, inner: usize, columns: Range<usize>, pairs: &mut [u32]) {
-    for (group, pairs) in pairs.chunks_exact_mut(PANEL).enumerate() {
-        let (filled, beyond) = pairs.split_at_mut(columns.len());
-        pair_rows(right, group, inner, columns.clone(), filled);
-        beyond.fill(0);
-    }
 }
 
 fn pack_transposed_panel(right: Matrix<'_>, inner: usize, columns: Range<usize>, pairs: &mut [u32]) {
@@ -104,12 +102,20 @@ fn pack_transposed_panel(right: Matrix<'_>, inner: usize, columns: Range<usize>,
 }
 
 /// Pairs of the rows 2 · group and 2 · group + 1 of a matrix whose rows lie side by side, `columns` of them; zeros beyond
-/// the inner dimension.
-fn pair_rows(matrix: Matrix<'_>, group: usize, inner: usize, columns: Range<usize>, pairs: &mut [u32]) {
+/// the inner dimension. Each 32 of them go to the beginning of the next `stride` pairs.
+fn pair_rows(
+    matrix: Matrix<'_>,
+    group: usize,
+    inner: usize,
+    columns: Range<usize>,
+    pairs: &mut [u32],
+    stride: usize,
+) {
     let row = |row: usize| match row < inner {
         true => &matrix.line(row, columns.end)[columns.start..],
         false => &[],
     };
+    let (first, second) = (row(2 * group), row(2 * group + 1));
     // SAFETY: checked where packing began.
-    unsafe { pair_lines(row(2 * group), row(2 * group + 1), pairs) };
+    unsafe { pair_lines(first, second, columns.len(), pairs, stride) };
 }

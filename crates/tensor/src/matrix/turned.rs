@@ -81,8 +81,11 @@ mod x86 {
         assert!(lines.iter().all(|line| line.len() >= length) && length.is_multiple_of(SQUARE));
         assert!(stride >= SQUARE && (length == 0 || turned.len() >= (length - 1) * stride + SQUARE));
         for first in (0..length).step_by(SQUARE) {
-            // SAFETY: each line has a square's values from here on.
-            let rows = lines.map(|line| unsafe { _mm512_loadu_ps(line.as_ptr().add(first)) });
+            let mut rows = [_mm512_setzero_ps(); SQUARE];
+            for (row, line) in rows.iter_mut().zip(lines) {
+                // SAFETY: each line has a square's values from here on.
+                *row = unsafe { _mm512_loadu_ps(line.as_ptr().add(first)) };
+            }
             for (index, column) in transposed(rows).into_iter().enumerate() {
                 // SAFETY: the last row of the last square ends within `turned`.
                 unsafe { _mm512_storeu_ps(turned.as_mut_ptr().add((first + index) * stride), column) };
@@ -90,26 +93,30 @@ mod x86 {
         }
     }
 
+    // Loops, no closures: what a function of `core` makes of a closure has this processor's instructions only if it is inlined.
+
     /// A square with rows and columns exchanged: pairs of values, then fours, then whole 128-bit parts change places.
     #[target_feature(enable = "avx512f")]
     fn transposed(rows: [__m512; SQUARE]) -> [__m512; SQUARE] {
-        let pairs: [__m512d; SQUARE] = std::array::from_fn(|i| {
+        let mut pairs = [_mm512_setzero_pd(); SQUARE];
+        for (i, pairs) in pairs.iter_mut().enumerate() {
             let (upper, lower) = (rows[i & !1], rows[i | 1]);
-            let pairs =
+            let pair =
                 if i % 2 == 0 { _mm512_unpacklo_ps(upper, lower) } else { _mm512_unpackhi_ps(upper, lower) };
-            _mm512_castps_pd(pairs)
-        });
+            *pairs = _mm512_castps_pd(pair);
+        }
         // Of each four rows: column 4 p + i in the 128-bit part p.
-        let fours: [__m512; SQUARE] = std::array::from_fn(|i| {
+        let mut fours = rows;
+        for (i, fours) in fours.iter_mut().enumerate() {
             let first = i / 4 * 4 + i / 2 % 2;
             let (upper, lower) = (pairs[first], pairs[first + 2]);
-            let fours =
+            let four =
                 if i % 2 == 0 { _mm512_unpacklo_pd(upper, lower) } else { _mm512_unpackhi_pd(upper, lower) };
-            _mm512_castpd_ps(fours)
-        });
+            *fours = _mm512_castpd_ps(four);
+        }
         let mut columns = fours;
         for i in 0..4 {
-            let [a, b, c, d] = [fours[i], fours[4 + i], fours[8 + i], fours[12 + i]];
+            let (a, b, c, d) = (fours[i], fours[4 + i], fours[8 + i], fours[12 + i]);
             let (ab_even, ab_odd) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
             let (cd_even, cd_odd) = (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xdd>(c, d));
             columns[i] = _mm512_shuffle_f32x4::<0x88>(ab_even, cd_even);

@@ -24,8 +24,8 @@ impl Instruction for Single {
     unsafe fn multiply_add(sum: __m512i, left: __m512i, right: __m512i) -> __m512i {
         // SAFETY: the caller has checked the processor.
         unsafe {
-            let [sum, left, right] = [sum, left, right].map(|bits| _mm512_castsi512_ps(bits));
-            _mm512_castps_si512(_mm512_fmadd_ps(left, right, sum))
+            let (left, right) = (_mm512_castsi512_ps(left), _mm512_castsi512_ps(right));
+            _mm512_castps_si512(_mm512_fmadd_ps(left, right, _mm512_castsi512_ps(sum)))
         }
     }
 

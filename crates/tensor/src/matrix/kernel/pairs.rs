@@ -4,6 +4,7 @@
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
+use super::PANEL;
 use super::avx512::mask;
 
 /// Pairs of the values 2i and 2i + 1 of a line.
@@ -14,7 +15,8 @@ pub(in super::super) fn pair_neighbours(line: &[f32], pairs: &mut [u32]) {
     for first in (0..whole).step_by(32) {
         // SAFETY: 32 values of the line are left, and as many halves of pairs.
         unsafe {
-            let [low, high] = [0, 16].map(|half| _mm512_loadu_ps(line.as_ptr().add(first + half)));
+            let values = line.as_ptr().add(first);
+            let (low, high) = (_mm512_loadu_ps(values), _mm512_loadu_ps(values.add(16)));
             _mm512_storeu_si512(pairs.as_mut_ptr().add(first / 2).cast(), rounded(low, high));
         }
     }
@@ -25,24 +27,36 @@ pub(in super::super) fn pair_neighbours(line: &[f32], pairs: &mut [u32]) {
     }
 }
 
-/// Pairs of the values i of two lines; zeros beyond the end of either.
+/// Pairs of the values i of two lines, `columns` of them, and zeros beyond the end of either and to the end of a panel. Each
+/// panel's worth of them goes to the beginning of the next `stride` pairs.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(in super::super) fn pair_lines(first: &[f32], second: &[f32], pairs: &mut [u32]) {
-    let whole = first.len().min(second.len()).min(pairs.len()) / 16 * 16;
-    for place in (0..whole).step_by(16) {
-        // SAFETY: 16 values of each are left.
-        unsafe {
-            let (first, second) =
-                (_mm512_loadu_ps(first.as_ptr().add(place)), _mm512_loadu_ps(second.as_ptr().add(place)));
-            let halves = interleaved(rounded(first, second));
-            _mm512_storeu_si512(pairs.as_mut_ptr().add(place).cast(), halves);
+pub(in super::super) fn pair_lines(
+    first: &[f32],
+    second: &[f32],
+    columns: usize,
+    pairs: &mut [u32],
+    stride: usize,
+) {
+    let whole = first.len().min(second.len()) / PANEL;
+    assert!(stride >= PANEL && (whole == 0 || (whole - 1) * stride + PANEL <= pairs.len()));
+    for panel in 0..whole {
+        for half in [0, 16] {
+            let column = panel * PANEL + half;
+            // SAFETY: 16 values of each line are left, and as many pairs.
+            unsafe {
+                let (first, second) = (first.as_ptr().add(column), second.as_ptr().add(column));
+                let (first, second) = (_mm512_loadu_ps(first), _mm512_loadu_ps(second));
+                let place = pairs.as_mut_ptr().add(panel * stride + half);
+                _mm512_storeu_si512(place.cast(), interleaved(rounded(first, second)));
+            }
         }
     }
-    for (index, pairs) in pairs[whole..].chunks_mut(16).enumerate() {
-        let place = whole + 16 * index;
-        let halves =
-            rounded(load(&first[place.min(first.len())..]), load(&second[place.min(second.len())..]));
-        store(pairs, interleaved(halves));
+    for column in (whole * PANEL..columns.next_multiple_of(PANEL)).step_by(16) {
+        let (first, second) =
+            (load(&first[column.min(first.len())..]), load(&second[column.min(second.len())..]));
+        let Some(pairs) = pairs.get_mut(column / PANEL * stride + column % PANEL..) else { break };
+        let length = pairs.len().min(16);
+        store(&mut pairs[..length], interleaved(rounded(first, second)));
     }
 }
 
