@@ -24,7 +24,7 @@ pub(crate) const LINE_BYTES: usize = 64;
 /// ```
 pub fn overwritable(length: usize) -> Vec<f32> {
     if cfg!(test) {
-        // Whoever reads what it has not written is found.
+        // The tests of this crate find who reads what it has not written.
         return vec![f32::NAN; length];
     }
     if length < SHORTEST_KEPT {

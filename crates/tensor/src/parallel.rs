@@ -11,7 +11,7 @@ use crate::lanes::add;
 use crate::matrix::RowParts;
 
 /// Values that one task should at least handle, so that handing it out pays.
-const VALUES_A_TASK: usize = 16 * 1024;
+pub(crate) const VALUES_A_TASK: usize = 16 * 1024;
 
 /// Calls `work(item)` for each of the items, in parallel, in any order.
 ///

@@ -9,11 +9,15 @@
 //! The sum is exact in 32 bits, up to [`LONGEST_SUM`] terms. Processors multiply unsigned bytes by signed ones: they are given
 //! p + 128, and each column's sum starts from −128 Σ_k q[k, c].
 
-use super::grouped::grouped_product_then;
+use std::ops::Range;
+
+use super::RowParts;
+use super::blocks::Blocks;
+use super::grouped::{FEWEST_ROWS, grouped_product_then};
 use super::kernel::{Bytes, Group, Kernel, PANEL, Right};
 use crate::lanes::vectorized;
 use crate::memory::AlignedWords;
-use crate::parallel::{for_each, for_each_row_block};
+use crate::parallel::for_each;
 
 /// The greatest quantized value.
 const GREATEST: f32 = 127.0;
@@ -121,8 +125,12 @@ pub(crate) fn product_int8_then(
         return;
     }
     let rows = result.len() / columns;
+    assert!(
+        result.len() == rows * columns && x.len() == rows * inner,
+        "an operation asked for a product beyond its inputs"
+    );
     let mut left = AlignedWords::overwritable(rows * groups);
-    let row_scales = quantize_rows(x, inner, &mut left, groups);
+    let row_scales = quantize_rows(x, rows, &mut left, groups);
     let sides = Right { panels: &right.panels, starts: Some(&right.starts), groups };
     let scale_and_finish = |row: usize, first: usize, part: &mut [f32]| {
         multiply(part, &right.scales[first..first + part.len()], row_scales[row]);
@@ -133,12 +141,17 @@ pub(crate) fn product_int8_then(
         Some(kernel) => unsafe {
             grouped_product_then::<Bytes>(kernel, result, &left, sides, [inner, columns], scale_and_finish);
         },
-        None => for_each_row_block(result, columns, |first_row, rows| {
-            for (row, result) in (first_row..).zip(rows.chunks_exact_mut(columns)) {
-                row_sums(&left[row * groups..(row + 1) * groups], sides, result);
-                scale_and_finish(row, 0, result);
-            }
-        }),
+        None => {
+            let result = RowParts::new(result, columns);
+            Blocks::new(rows, inner, columns, FEWEST_ROWS).for_each(|rows, columns| {
+                let sums = |row: usize, part: &mut [f32]| {
+                    row_sums(&left[row * groups..(row + 1) * groups], sides, columns.clone(), part);
+                    scale_and_finish(row, columns.start, part);
+                };
+                // SAFETY: the blocks are disjoint.
+                unsafe { result.for_each_row(rows, columns.clone(), sums) };
+            });
+        }
     }
 }
 
@@ -152,14 +165,13 @@ vectorized! {
 }
 
 /// Fills the groups with p + 128, and returns t of each row.
-fn quantize_rows(x: &[f32], inner: usize, groups: &mut [u32], of_row: usize) -> Vec<f32> {
-    let of_row = of_row.max(1);
-    let mut scales = vec![0.0; groups.len() / of_row];
-    let rows = VALUES_AT_ONCE.div_ceil(inner.max(1));
-    let blocks =
-        x.chunks(rows * inner.max(1)).zip(groups.chunks_mut(rows * of_row)).zip(scales.chunks_mut(rows));
+fn quantize_rows(x: &[f32], rows: usize, groups: &mut [u32], of_row: usize) -> Vec<f32> {
+    let (inner, of_row) = ((x.len() / rows).max(1), of_row.max(1));
+    let mut scales = vec![0.0; rows];
+    let rows = VALUES_AT_ONCE.div_ceil(inner);
+    let blocks = x.chunks(rows * inner).zip(groups.chunks_mut(rows * of_row)).zip(scales.chunks_mut(rows));
     for_each(blocks, |((x, groups), scales)| {
-        let rows = x.chunks_exact(inner.max(1)).zip(groups.chunks_exact_mut(of_row));
+        let rows = x.chunks_exact(inner).zip(groups.chunks_exact_mut(of_row));
         for ((x, groups), scale) in rows.zip(scales) {
             *scale = quantize_row(x, bytemuck::cast_slice_mut(groups));
         }
@@ -186,10 +198,10 @@ vectorized! {
 }
 
 vectorized! {
-    /// The sums of one row where the processor has no instruction for them.
-    fn row_sums(left: &[u32], right: Right<'_>, results: &mut [f32]) {
+    /// The sums of some columns of one row where the processor has no instruction for them; the columns begin with a panel.
+    fn row_sums(left: &[u32], right: Right<'_>, columns: Range<usize>, results: &mut [f32]) {
         let groups = right.groups;
-        for (first, results) in (0..).step_by(PANEL).zip(results.chunks_mut(PANEL)) {
+        for (results, first) in results.chunks_mut(PANEL).zip(columns.step_by(PANEL)) {
             let mut sums: [i32; PANEL] =
                 std::array::from_fn(|i| right.starts.map_or(0, |starts| starts[first + i]));
             let (panel, _) = right.panels[first * groups..][..groups * PANEL].as_chunks::<PANEL>();
@@ -290,6 +302,8 @@ mod tests {
             let right = Int8Right::new_for(kernel, &Int8Matrix::quantize(weight.data(), 170));
             assert_eq!(product(&x, &right, 200)[..170], [0.0; 170]);
             assert_same_on_threads(|| vec![product(&x, &right, 200)]);
+            let nothing = Int8Right::new_for(kernel, &Int8Matrix::quantize(&[], 3));
+            assert_eq!(product(&[], &nothing, 2), [0.0; 6]);
         }
     }
 }

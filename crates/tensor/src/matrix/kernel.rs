@@ -1,4 +1,4 @@
-//! The inner loop of products of small numbers: a tile of the result stays in registers while the groups go by.
+//! The inner loop of products of groups: a tile of the result stays in registers while the groups go by.
 //!
 //! A *group* is what one instruction multiplies and adds at a time: one f32, two bf16, or four bytes, in 32 bits. With `d`
 //! groups along the inner dimension

@@ -1,5 +1,5 @@
-//! Matrix products for fixed blocks of the result: in f32 by the `gemm` crate, called on one thread; of bf16 and 8-bit
-//! integers by a kernel of our own.
+//! Matrix products for fixed blocks of the result: in f32 by the `gemm` crate, called on one thread; of bf16, of 8-bit
+//! integers, and of few rows with a kept matrix by a kernel of our own.
 //!
 //! Blocks depend on the shape alone, so every value is summed in the same order at any thread count.
 
@@ -21,7 +21,7 @@ use crate::Precision;
 pub(crate) use int8::{Int8Matrix, Int8Right, LONGEST_SUM, product_int8_then};
 pub(crate) use single::{F32Right, product_of_kept_then};
 
-/// The same where the right side is read transposed: it is turned or packed anew for every block of rows.
+/// Rows that a block has at least where the right side is read transposed: it is turned or packed anew for every block of rows.
 const FEWEST_ROWS_OF_TRANSPOSED: usize = 384;
 
 /// A matrix to be read: values, and whether to read it transposed.
@@ -46,7 +46,7 @@ impl<'a> Matrix<'a> {
 
     /// The same without its first columns.
     pub(crate) fn beginning_at(self, column: usize) -> Self {
-        Self { values: &self.values[column * self.column_stride..], ..self }
+        Self { values: self.values.get(column * self.column_stride..).unwrap_or_default(), ..self }
     }
 
     /// Whether the values of a row, rather than of a column, lie side by side.

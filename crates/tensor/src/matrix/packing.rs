@@ -6,12 +6,14 @@ use super::Matrix;
 use super::kernel::{Bf16Pair, Group, Kernel, PANEL, pair_lines, pair_neighbours};
 use super::turned::{SQUARE, turn_lines};
 use crate::memory::AlignedWords;
-use crate::parallel::{for_each, for_each_row_block};
+use crate::parallel::{VALUES_A_TASK, for_each, for_each_row_block};
 
 /// Pairs of each line that are turned at a time.
 const LENGTH: usize = 64;
-/// Panels of a row-major right side that are packed at a time: so much of each row is read at once.
+/// Panels of a row-major right side that are packed at a time at most: so much of each row is read at once.
 const PANELS: usize = 6;
+/// Parts into which the panels fall at least, where there are enough of them.
+const PARTS: usize = 8;
 
 /// Pairs along an inner dimension, filled up to what the kernel takes at a time.
 pub(super) fn groups(kernel: Kernel, inner: usize) -> usize {
@@ -62,17 +64,19 @@ pub(super) fn pack_right(right: Matrix<'_>, inner: usize, columns: usize, groups
     assert!(Bf16Pair::fastest().is_some(), "packed for a processor without a kernel");
     let mut packed = AlignedWords::overwritable(columns.div_ceil(PANEL) * groups * PANEL);
     let of_panel = (groups * PANEL).max(1);
-    let at_once = if right.is_row_major() { PANELS } else { 1 };
+    let at_once = columns.div_ceil(PANEL * PARTS).clamp(1, PANELS).max(VALUES_A_TASK.div_ceil(of_panel));
     for_each(packed.chunks_mut(at_once * of_panel).enumerate(), |(block, panels)| {
         let first = block * at_once * PANEL;
-        let columns = first..columns.min(first + at_once * PANEL);
         if right.is_row_major() {
+            let columns = first..columns.min(first + at_once * PANEL);
             for group in 0..groups {
                 let pairs = &mut panels[group * PANEL..];
                 pair_rows(right, group, inner, columns.clone(), pairs, of_panel);
             }
         } else {
-            pack_transposed_panel(right, inner, columns, panels);
+            for (first, pairs) in (first..).step_by(PANEL).zip(panels.chunks_exact_mut(of_panel)) {
+                pack_transposed_panel(right, inner, first..columns.min(first + PANEL), pairs);
+            }
         }
     });
     packed

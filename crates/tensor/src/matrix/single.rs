@@ -34,13 +34,12 @@ impl F32Right {
         let right = Matrix::new(right, columns);
         let mut panels = AlignedWords::overwritable(columns.div_ceil(PANEL) * inner * PANEL);
         for_each_row_block(&mut panels, inner * PANEL, |first, panels| {
-            for (panel, values) in (first..).zip(panels.chunks_exact_mut(inner * PANEL)) {
-                let columns = panel * PANEL..columns.min((panel + 1) * PANEL);
-                for (row, values) in values.chunks_exact_mut(PANEL).enumerate() {
-                    let (filled, beyond) = values.split_at_mut(columns.len());
-                    filled.copy_from_slice(bytemuck::cast_slice(
-                        &right.line(row, columns.end)[columns.start..],
-                    ));
+            for row in 0..inner {
+                let line: &[u32] = bytemuck::cast_slice(right.line(row, columns));
+                let parts = line[first * PANEL..].chunks(PANEL);
+                for (panel, part) in panels.chunks_exact_mut(inner * PANEL).zip(parts) {
+                    let (filled, beyond) = panel[row * PANEL..(row + 1) * PANEL].split_at_mut(part.len());
+                    filled.copy_from_slice(part);
                     beyond.fill(0);
                 }
             }

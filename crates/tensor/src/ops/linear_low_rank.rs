@@ -8,7 +8,8 @@
 //! dT_p = dZ_p B_pᵀ    dB_p = T_pᵀ dZ_p         dZ_p: the columns of part p
 //! ```
 //!
-//! What is added is computed in f32, while a part of a row is near: neither T B nor X W lies in memory by itself.
+//! What is added is computed in f32, while a part of a row is near: neither T B nor X W lies in memory by itself. On a GPU
+//! they do, and T B is computed in the precision of B.
 //!
 //! Kept for the backward: X, W, T, B; of the GELU D.
 
@@ -19,6 +20,9 @@ use crate::cuda::Gpu;
 use crate::lanes::{self, add_scaled, vectorized};
 use crate::matrix::{Matrix, RowParts, product};
 use crate::{Buffer, Error, Gradient, Operation, Result, Tensor, memory};
+
+/// Sums that stay near while the rank goes by.
+const SUMS: usize = 64;
 
 /// X W + b + T B of X `[rows, inputs]`, W `[inputs, outputs]`, b `[outputs]` and, for each of the parts that the outputs fall
 /// into, T `[rows, rank]` and B `[rank, outputs / parts]`: `[rows, outputs]`.
@@ -85,7 +89,11 @@ fn check_low_rank(low_rank: &[[Tensor; 2]], rows: usize, outputs: usize) -> Resu
     let parts = low_rank.len();
     for [t, b] in low_rank {
         let (found_rows, rank) = t.rows_columns();
-        if found_rows != rows || b.rows_columns().0 != rank || b.rows_columns().1 * parts != outputs {
+        if found_rows != rows
+            || rank == 0
+            || b.rows_columns().0 != rank
+            || b.rows_columns().1 * parts != outputs
+        {
             let (t, b) = (t.shape(), b.shape());
             let message = format!(
                 "T must be [{rows}, rank] and B [rank, {outputs} / {parts} parts]; found {t:?} and {b:?}"
@@ -127,8 +135,13 @@ fn add_low_rank(low_rank: &[[Tensor; 2]], outputs: usize, row: usize, first: usi
 vectorized! {
     /// y += Σ_r t_r B[r, ..], the rows of B `stride` values apart.
     fn add_product(y: &mut [f32], t: &[f32], b: &[f32], stride: usize) {
-        for (r, t) in t.iter().enumerate() {
-            add_scaled(y, *t, &b[r * stride..r * stride + y.len()]);
+        for (first, y) in (0..).step_by(SUMS).zip(y.chunks_mut(SUMS)) {
+            let mut sums = [0.0; SUMS];
+            let sums = &mut sums[..y.len()];
+            for (r, t) in t.iter().enumerate() {
+                add_scaled(sums, *t, &b[r * stride + first..r * stride + first + sums.len()]);
+            }
+            add_scaled(y, 1.0, sums);
         }
     }
 }
@@ -187,6 +200,7 @@ fn gradients_of_part(t: &Tensor, b: &Tensor, dz: Matrix<'_>) -> Result<[Option<G
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Precision;
     use crate::testing::{assert_close, assert_same_on_threads, check_gradients, sample};
 
     /// X, W, b, and T and B of each part.
@@ -251,6 +265,35 @@ mod tests {
             "linear_low_rank: T must be [4, rank] and B [rank, 6 / 2 parts]; found [4, 2] and [2, 4]"
         );
         assert!(forward(&wrong[..3], false).is_err());
-        assert_eq!(forward(&inputs(0, [3, 6], 2, 2), true).unwrap().shape(), [0, 6]);
+        assert!(forward(&inputs(4, [3, 6], 0, 2), false).is_err());
+    }
+
+    #[test]
+    fn no_rows_are_no_fault() {
+        let leaves: Vec<Tensor> = inputs(0, [3, 6], 2, 2).iter().map(Tensor::leaf).collect();
+        let y = forward(&leaves, true).unwrap();
+        assert_eq!(y.shape(), [0, 6]);
+        let gradients = y.backward_from(Tensor::zeros(&[0, 6])).unwrap();
+        assert_eq!(gradients.get(&leaves[6]).unwrap().values(), [0.0; 6]);
+    }
+
+    #[test]
+    fn what_is_frozen_gets_no_gradient_in_any_precision() {
+        let (inputs, dy) = (inputs(20, [32, 64], 4, 2), sample(&[20, 64], 9));
+        let expected = forward(&inputs, false).unwrap();
+        let mut of_b = vec![f32::NAN; 4 * 32];
+        let t = Matrix::new(inputs[3].data(), 4).transposed();
+        product(&mut of_b, t, Matrix::new(dy.data(), 64), 20, 32);
+        for precision in [Precision::F32, Precision::Bf16] {
+            let mut inputs = inputs.clone();
+            inputs[1] = inputs[1].with_precision(precision);
+            inputs[4] = inputs[4].leaf();
+            let y = forward(&inputs, false).unwrap();
+            // 32 terms off by 2⁻⁸ of their size.
+            assert_close(y.data(), expected.data(), 0.05);
+            let gradients = y.backward_from(dy.clone()).unwrap();
+            assert_close(gradients.get(&inputs[4]).unwrap().values(), &of_b, 1e-5);
+            assert!(gradients.get(&inputs[6]).is_none());
+        }
     }
 }
