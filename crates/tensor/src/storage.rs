@@ -13,14 +13,20 @@ use crate::memory::Values;
 /// The values of one or several tensors.
 pub(crate) struct Storage {
     content: Content,
+    derived: Derived,
+    /// A copy on a GPU of what lies in main memory.
+    on_gpu: OnceLock<Memory>,
+}
+
+/// Other forms of the values, each made once; they go when the values change.
+#[derive(Default)]
+struct Derived {
     /// As the right side of products in f32 of few rows.
     f32: OnceLock<F32Right>,
     /// As the right side of products in bf16.
     bf16: OnceLock<Bf16Right>,
     /// As the right side of products of 8-bit integers.
     int8: OnceLock<Int8Right>,
-    /// A copy on a GPU of what lies in main memory.
-    on_gpu: OnceLock<Memory>,
     /// The values as bf16 on a GPU.
     bf16_on_gpu: OnceLock<Memory>,
 }
@@ -57,9 +63,7 @@ impl Storage {
     }
 
     fn new(content: Content) -> Self {
-        let (on_gpu, bf16_on_gpu) = (OnceLock::new(), OnceLock::new());
-        let (f32, bf16, int8) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { content, f32, bf16, int8, on_gpu, bf16_on_gpu }
+        Self { content, derived: Derived::default(), on_gpu: OnceLock::new() }
     }
 
     /// All values. Those of a quantized matrix are made when they are first asked for, those on a GPU copied then; where that
@@ -108,11 +112,11 @@ impl Storage {
         gpu: &'static Gpu,
         round: impl FnOnce(&Memory) -> Result<Memory>,
     ) -> Result<&Memory> {
-        if let Some(rounded) = self.bf16_on_gpu.get() {
+        if let Some(rounded) = self.derived.bf16_on_gpu.get() {
             return gpu.same(rounded);
         }
         let rounded = round(self.memory_on(gpu)?)?;
-        gpu.same(self.bf16_on_gpu.get_or_init(|| rounded))
+        gpu.same(self.derived.bf16_on_gpu.get_or_init(|| rounded))
     }
 
     /// The values on a GPU for a kernel that writes them; those in main memory are no longer kept. What was derived of them
@@ -125,9 +129,7 @@ impl Storage {
         if let Some(copy) = self.on_gpu.take().filter(|_| !is_there) {
             self.content = Content::OnGpu(copy, values, OnceLock::new());
         }
-        self.f32.take();
-        self.bf16.take();
-        self.bf16_on_gpu.take();
+        self.derived = Derived::default();
         if let Content::OnGpu(_, _, copy) = &mut self.content {
             copy.take();
         }
@@ -137,10 +139,8 @@ impl Storage {
     /// The values for writing, where they are this storage's own. What was derived of them is dropped.
     pub(crate) fn values_mut(&mut self) -> Option<&mut [f32]> {
         let Content::Owned(values) = &mut self.content else { return None };
-        self.f32.take();
-        self.bf16.take();
+        self.derived = Derived::default();
         self.on_gpu.take();
-        self.bf16_on_gpu.take();
         Some(values.as_mut_slice())
     }
 
@@ -156,29 +156,29 @@ impl Storage {
     pub(crate) fn int8_right(&self) -> Option<&Int8Right> {
         let matrix = self.int8_matrix()?;
         // Made outside the cell: whoever waits for a cell cannot do the work that its maker handed out.
-        if self.int8.get().is_none() {
-            let _ = self.int8.set(Int8Right::new(matrix));
+        if self.derived.int8.get().is_none() {
+            let _ = self.derived.int8.set(Int8Right::new(matrix));
         }
-        self.int8.get()
+        self.derived.int8.get()
     }
 
     /// The matrix of `columns` columns as the right side of products in f32 of few rows, made once; `None` where it was made
     /// for another number of columns, or the processor has no use for it.
     pub(crate) fn f32_right(&self, columns: usize) -> Option<&F32Right> {
-        if self.f32.get().is_none() {
-            let _ = self.f32.set(F32Right::new(self.values(), columns)?);
+        if self.derived.f32.get().is_none() {
+            let _ = self.derived.f32.set(F32Right::new(self.values(), columns)?);
         }
-        self.f32.get().filter(|right| right.columns() == columns)
+        self.derived.f32.get().filter(|right| right.columns() == columns)
     }
 
     /// The matrix of `columns` columns as the right side of products in bf16, made once; `None` where it was made for
     /// another number of columns.
     pub(crate) fn bf16_right(&self, columns: usize) -> Option<&Bf16Right> {
         let values = self.values();
-        if self.bf16.get().is_none() {
+        if self.derived.bf16.get().is_none() {
             let rows = values.len() / columns.max(1);
-            let _ = self.bf16.set(Bf16Right::new(Matrix::new(values, columns), rows, columns));
+            let _ = self.derived.bf16.set(Bf16Right::new(Matrix::new(values, columns), rows, columns));
         }
-        self.bf16.get().filter(|right| right.columns() == columns)
+        self.derived.bf16.get().filter(|right| right.columns() == columns)
     }
 }
