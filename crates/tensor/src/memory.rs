@@ -19,45 +19,48 @@ pub(crate) const LINE_BYTES: usize = 64;
 /// ```
 /// let mut values = polytask_tensor::memory::overwritable(3);
 /// values.copy_from_slice(&[1.0, 2.0, 3.0]);
-/// let tensor = polytask_tensor::Tensor::new(values, &[3])?;
+/// let tensor = polytask_tensor::Tensor::of(values, &[3])?;
 /// # Ok::<(), polytask_tensor::Error>(())
 /// ```
-pub fn overwritable(length: usize) -> Vec<f32> {
+pub fn overwritable(length: usize) -> Values {
     if cfg!(test) {
         // The tests of this crate find who reads what it has not written.
-        return vec![f32::NAN; length];
+        return vec![f32::NAN; length].into();
     }
-    if length < SHORTEST_KEPT {
-        return vec![0.0; length];
-    }
-    let kept = pool().take(length);
-    let mut values = kept.unwrap_or_else(|| Vec::with_capacity(length));
-    values.resize(length, 0.0);
-    values
+    kept(length).unwrap_or_else(|| vec![0.0; length].into())
 }
 
 /// Zeros, in memory that goes round as that of [`overwritable`].
-pub fn zeros(length: usize) -> Vec<f32> {
-    if length < SHORTEST_KEPT {
-        return vec![0.0; length];
-    }
-    let Some(mut values) = pool().take(length) else { return vec![0.0; length] };
-    values.clear();
-    values.resize(length, 0.0);
+pub fn zeros(length: usize) -> Values {
+    let Some(mut values) = kept(length) else { return vec![0.0; length].into() };
+    values.fill(0.0);
     values
 }
 
-/// The values of a tensor: given back when the last tensor that shares them is dropped.
-pub(crate) struct Values(Vec<f32>);
+/// So many values that lay ready.
+fn kept(length: usize) -> Option<Values> {
+    let memory = if length < SHORTEST_KEPT { None } else { pool().take(length) }?;
+    Some(Values::of(memory, length))
+}
+
+/// The values of a tensor: their memory is given back when the last tensor that shares them is dropped.
+pub struct Values {
+    /// All that was ever written, and so need not be filled with zeros when it serves for more values.
+    memory: Vec<f32>,
+    length: usize,
+}
 
 impl Values {
-    pub(crate) fn new(values: Vec<f32>) -> Self {
-        pool().hold(values.capacity());
-        Self(values)
+    fn of(memory: Vec<f32>, length: usize) -> Self {
+        pool().hold(memory.len());
+        Self { memory, length }
     }
+}
 
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
-        &mut self.0
+impl From<Vec<f32>> for Values {
+    fn from(values: Vec<f32>) -> Self {
+        let length = values.len();
+        Self::of(values, length)
     }
 }
 
@@ -65,13 +68,19 @@ impl Deref for Values {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.0
+        &self.memory[..self.length]
+    }
+}
+
+impl DerefMut for Values {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.memory[..self.length]
     }
 }
 
 impl Drop for Values {
     fn drop(&mut self) {
-        pool().put(std::mem::take(&mut self.0));
+        pool().put(std::mem::take(&mut self.memory));
     }
 }
 
@@ -85,7 +94,7 @@ pub(crate) struct AlignedWords {
 impl AlignedWords {
     /// Words that will all be overwritten.
     pub(crate) fn overwritable(length: usize) -> Self {
-        let values = Values::new(overwritable(length + LINE_BYTES / size_of::<f32>()));
+        let values = overwritable(length + LINE_BYTES / size_of::<f32>());
         let first = values.as_ptr().align_offset(LINE_BYTES);
         Self { values, words: first..first + length }
     }
@@ -101,7 +110,7 @@ impl Deref for AlignedWords {
 
 impl DerefMut for AlignedWords {
     fn deref_mut(&mut self) -> &mut [u32] {
-        bytemuck::cast_slice_mut(&mut self.values.as_mut_slice()[self.words.clone()])
+        bytemuck::cast_slice_mut(&mut self.values[self.words.clone()])
     }
 }
 
@@ -128,9 +137,9 @@ pub fn release() {
 
 #[derive(Default)]
 struct Pool {
-    /// By capacity, and by when they came.
+    /// By length, and by when they came.
     ready: BTreeMap<(usize, u64), Vec<f32>>,
-    /// The capacities of what lies ready, by when they came.
+    /// The lengths of what lies ready, by when they came.
     order: BTreeMap<u64, usize>,
     arrivals: u64,
     ready_bytes: usize,
@@ -148,48 +157,48 @@ impl Pool {
     /// long enough for the longest.
     fn take(&mut self, length: usize) -> Option<Vec<f32>> {
         let first = |ready: &BTreeMap<(usize, u64), _>| {
-            ready.range((length, 0)..=(2 * length, u64::MAX)).next().map(|(&(capacity, _), _)| capacity)
+            ready.range((length, 0)..=(2 * length, u64::MAX)).next().map(|(&(length, _), _)| length)
         };
         let last = |ready: &BTreeMap<(usize, u64), _>, shortest: usize, longest: usize| {
             ready.range((shortest, 0)..=(longest, u64::MAX)).next_back().map(|(&place, _)| place)
         };
-        let Some(capacity) = first(&self.ready) else {
+        let Some(fitting) = first(&self.ready) else {
             self.statistics.allocations += 1;
-            if let Some((capacity, arrival)) = last(&self.ready, length.div_ceil(2), length) {
-                self.remove(capacity, arrival);
+            if let Some((shorter, arrival)) = last(&self.ready, length.div_ceil(2), length) {
+                self.remove(shorter, arrival);
             }
             return None;
         };
-        let (capacity, arrival) = last(&self.ready, capacity, capacity)?;
-        self.remove(capacity, arrival)
+        let (fitting, arrival) = last(&self.ready, fitting, fitting)?;
+        self.remove(fitting, arrival)
     }
 
-    fn remove(&mut self, capacity: usize, arrival: u64) -> Option<Vec<f32>> {
+    fn remove(&mut self, length: usize, arrival: u64) -> Option<Vec<f32>> {
         self.order.remove(&arrival);
-        self.ready_bytes -= bytes(capacity);
-        self.ready.remove(&(capacity, arrival))
+        self.ready_bytes -= bytes(length);
+        self.ready.remove(&(length, arrival))
     }
 
-    fn hold(&mut self, capacity: usize) {
+    fn hold(&mut self, length: usize) {
         let statistics = &mut self.statistics;
-        statistics.held_bytes += bytes(capacity);
+        statistics.held_bytes += bytes(length);
         statistics.peak_bytes = statistics.peak_bytes.max(statistics.held_bytes);
     }
 
     /// Keeps what comes back, and lets the oldest go where more would lie ready than has ever been held at once.
-    fn put(&mut self, values: Vec<f32>) {
-        let capacity = values.capacity();
-        self.statistics.held_bytes -= bytes(capacity);
-        if capacity < SHORTEST_KEPT {
+    fn put(&mut self, memory: Vec<f32>) {
+        let length = memory.len();
+        self.statistics.held_bytes -= bytes(length);
+        if length < SHORTEST_KEPT {
             return;
         }
         self.arrivals += 1;
-        self.ready_bytes += bytes(capacity);
-        self.order.insert(self.arrivals, capacity);
-        self.ready.insert((capacity, self.arrivals), values);
+        self.ready_bytes += bytes(length);
+        self.order.insert(self.arrivals, length);
+        self.ready.insert((length, self.arrivals), memory);
         while self.statistics.held_bytes + self.ready_bytes > self.statistics.peak_bytes + SLACK_BYTES {
-            let Some((&arrival, &capacity)) = self.order.first_key_value() else { break };
-            self.remove(capacity, arrival);
+            let Some((&arrival, &length)) = self.order.first_key_value() else { break };
+            self.remove(length, arrival);
         }
     }
 
@@ -201,8 +210,8 @@ impl Pool {
     }
 }
 
-fn bytes(capacity: usize) -> usize {
-    capacity * size_of::<f32>()
+fn bytes(length: usize) -> usize {
+    length * size_of::<f32>()
 }
 
 #[cfg(test)]
@@ -223,9 +232,9 @@ mod tests {
         let mut pool = Pool::default();
         assert!(pool.take(6000).is_none());
         pool.hold(6000);
-        pool.put(Vec::with_capacity(6000));
+        pool.put(vec![0.0; 6000]);
         assert_eq!(pool.take(2999), None, "more than twice as long");
-        assert!(pool.take(5000).is_some_and(|values| values.capacity() == 6000));
+        assert!(pool.take(5000).is_some_and(|values| values.len() == 6000));
         assert_eq!(pool.statistics, Statistics { allocations: 2, held_bytes: 0, peak_bytes: 24_000 });
     }
 
@@ -233,7 +242,7 @@ mod tests {
     fn what_is_too_short_makes_room_for_the_longer() {
         let mut pool = Pool::default();
         pool.hold(6000);
-        pool.put(Vec::with_capacity(6000));
+        pool.put(vec![0.0; 6000]);
         assert_eq!(pool.take(12_001), None);
         assert_eq!(pool.ready.len(), 1, "less than half as long: of another kind");
         assert_eq!(pool.take(6001), None);
@@ -244,7 +253,7 @@ mod tests {
     fn what_lies_ready_can_be_given_back() {
         let mut pool = Pool::default();
         pool.hold(6000);
-        pool.put(Vec::with_capacity(6000));
+        pool.put(vec![0.0; 6000]);
         pool.release();
         assert_eq!(pool.statistics, Statistics::default());
         assert!(pool.take(6000).is_none());
@@ -256,7 +265,7 @@ mod tests {
         let length = SLACK_BYTES / size_of::<f32>();
         for longer in 0..5 {
             pool.hold(length + longer);
-            pool.put(Vec::with_capacity(length + longer));
+            pool.put(vec![0.0; length + longer]);
         }
         // One was held at a time, and there is room for another.
         assert_eq!(pool.order.values().copied().collect::<Vec<_>>(), [length + 4]);
@@ -265,8 +274,8 @@ mod tests {
 
     #[test]
     fn zeros_are_zero_in_used_memory_too() {
-        drop(Values::new(vec![f32::NAN; 5000]));
-        assert_eq!(zeros(5000), vec![0.0; 5000]);
+        drop(Values::from(vec![f32::NAN; 5000]));
+        assert_eq!(*zeros(5000), [0.0; 5000]);
         assert_eq!(overwritable(4999).len(), 4999);
     }
 }

@@ -42,8 +42,8 @@ enum Content {
 }
 
 impl Storage {
-    pub(crate) fn owned(values: Vec<f32>) -> Self {
-        Self::new(Content::Owned(Values::new(values)))
+    pub(crate) fn owned(values: impl Into<Values>) -> Self {
+        Self::new(Content::Owned(values.into()))
     }
 
     /// The f32 values of a part of a file; `None` where this machine must read them in another way.
@@ -141,7 +141,7 @@ impl Storage {
         let Content::Owned(values) = &mut self.content else { return None };
         self.derived = Derived::default();
         self.on_gpu.take();
-        Some(values.as_mut_slice())
+        Some(values)
     }
 
     /// The quantized matrix, where it is one.

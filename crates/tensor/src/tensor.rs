@@ -10,8 +10,9 @@ use ndarray::{ArrayD, ArrayViewD, IxDyn};
 use crate::autograd::Operation;
 use crate::cuda::{Gpu, Memory};
 use crate::matrix::{Bf16Right, F32Right, Int8Matrix, Int8Right, LONGEST_SUM};
+use crate::memory::{self, Values};
 use crate::storage::Storage;
-use crate::{Device, Error, Precision, Result, memory};
+use crate::{Device, Error, Precision, Result};
 
 /// Contiguous, row-major `f32` values with a shape.
 ///
@@ -49,6 +50,14 @@ impl Tensor {
     /// # Errors
     /// The number of values is not the product of the shape.
     pub fn new(values: Vec<f32>, shape: &[usize]) -> Result<Self> {
+        Self::of(values.into(), shape)
+    }
+
+    /// The same of values in [memory that goes round](memory::overwritable).
+    ///
+    /// # Errors
+    /// The number of values is not the product of the shape.
+    pub fn of(values: Values, shape: &[usize]) -> Result<Self> {
         if values.len() != shape.iter().product::<usize>() {
             return Err(Error::Length { shape: shape.to_vec(), found: values.len() });
         }
@@ -85,7 +94,7 @@ impl Tensor {
     /// A constant with the values of an array, whatever its memory order.
     pub fn from_array(array: ArrayViewD<'_, f32>) -> Self {
         let shape = array.shape().to_vec();
-        Self::alone(Storage::owned(array.iter().copied().collect()), shape, Record::Constant)
+        Self::alone(Storage::owned(array.iter().copied().collect::<Vec<_>>()), shape, Record::Constant)
     }
 
     /// The values as an array; a tracked tensor must be [detached](Self::detach) first, so that no gradient is
@@ -375,7 +384,8 @@ impl Buffer {
     ///
     /// # Errors
     /// The number of values is not the product of the shape.
-    pub fn new(values: Vec<f32>, shape: &[usize]) -> Result<Self> {
+    pub fn new(values: impl Into<Values>, shape: &[usize]) -> Result<Self> {
+        let values = values.into();
         if values.len() != shape.iter().product::<usize>() {
             return Err(Error::Length { shape: shape.to_vec(), found: values.len() });
         }

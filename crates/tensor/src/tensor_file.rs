@@ -255,7 +255,7 @@ impl TensorFile {
         let range = self.range(info);
         let storage = Storage::mapped(self.bytes.clone(), range.clone()).unwrap_or_else(|| {
             let (values, _) = self.bytes[range].as_chunks::<4>();
-            Storage::owned(values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+            Storage::owned(values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect::<Vec<_>>())
         });
         Tensor::of_storage(storage, shape)
     }

@@ -38,7 +38,7 @@ impl Bf16Right {
         assert!(right.covers(inner, columns), "an operation asked for a product beyond its inputs");
         let form = match kernel {
             Some(kernel) => Form::Panels(kernel, pack_right(right, inner, columns, groups(kernel, inner))),
-            None => Form::Rounded(Values::new(rounded(right, inner, columns))),
+            None => Form::Rounded(rounded(right, inner, columns)),
         };
         Self { form, inner, columns }
     }
@@ -63,7 +63,7 @@ pub(crate) fn product_bf16_then(
     let (kernel, panels) = match &right.form {
         Form::Panels(kernel, panels) => (*kernel, panels),
         Form::Rounded(right) => {
-            let left = Values::new(rounded(left, rows, inner));
+            let left = rounded(left, rows, inner);
             let (left, right) = (Matrix::new(&left, inner), Matrix::new(right, columns));
             return product_then(result, left, right, inner, columns, finish);
         }
@@ -76,7 +76,7 @@ pub(crate) fn product_bf16_then(
 }
 
 /// Row-major values [rows, columns], rounded.
-fn rounded(matrix: Matrix<'_>, rows: usize, columns: usize) -> Vec<f32> {
+fn rounded(matrix: Matrix<'_>, rows: usize, columns: usize) -> Values {
     let mut values = memory::overwritable(rows * columns);
     for_each_row_block(&mut values, columns, |first_row, block| {
         for (i, row) in block.chunks_exact_mut(columns).enumerate() {

@@ -63,7 +63,7 @@ impl Operation for GatherRows {
             let start = index as usize * columns;
             add_scaled(&mut da[start..start + columns], 1.0, row);
         }
-        Ok(vec![Some(Tensor::new(da, self.a.shape())?.into())])
+        Ok(vec![Some(Tensor::of(da, self.a.shape())?.into())])
     }
 }
 

@@ -123,7 +123,7 @@ impl Norm {
         let (rows, width) = x.rows_columns();
         let blocks = row_blocks(rows, width);
         let mut dx = memory::overwritable(x.len());
-        let mut masked = if mask.is_some() { memory::overwritable(x.len()) } else { Vec::new() };
+        let mut masked = memory::overwritable(if mask.is_some() { x.len() } else { 0 });
         let mut sums = vec![0.0; 2 * width * blocks.len()];
         let lengths = |rows| [rows * width, if mask.is_some() { rows * width } else { 0 }, 2 * width];
         for_each_part([&mut dx, &mut masked, &mut sums], blocks, lengths, |_, rows, [dx, masked, sums]| {
@@ -138,8 +138,8 @@ impl Norm {
         let mut dgain = sum_of_blocks(&sums, 2 * width);
         let dbias = dgain.split_off(width);
         Ok(NormGradients {
-            dx: Tensor::new(dx, x.shape())?,
-            masked: mask.map(|_| Tensor::new(masked, x.shape())).transpose()?,
+            dx: Tensor::of(dx, x.shape())?,
+            masked: mask.map(|_| Tensor::of(masked, x.shape())).transpose()?,
             dgain: Tensor::new(dgain, &[width])?,
             dbias: Tensor::new(dbias, &[width])?,
         })

@@ -132,12 +132,12 @@ pub(super) fn gradients_of_product(
     let dx = x.is_tracked().then(|| {
         let mut dx = memory::overwritable(rows * inputs);
         product_in(precision, &mut dx, dy, Matrix::new(weight.data(), outputs).transposed(), outputs, inputs);
-        Tensor::new(dx, x.shape())
+        Tensor::of(dx, x.shape())
     });
     let dw = weight.is_tracked().then(|| {
         let mut dw = memory::overwritable(inputs * outputs);
         product_in(precision, &mut dw, Matrix::new(x.data(), inputs).transposed(), dy, rows, outputs);
-        Tensor::new(dw, weight.shape())
+        Tensor::of(dw, weight.shape())
     });
     Ok([dx.transpose()?.map(Gradient::Dense), dw.transpose()?.map(Gradient::Dense), db])
 }

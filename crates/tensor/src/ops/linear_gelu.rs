@@ -50,7 +50,7 @@ pub fn linear_gelu(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor>
             values(y, bias);
         }
     });
-    let derivative = Tensor::new(derivative, &[kept_rows, outputs])?;
+    let derivative = Tensor::of(derivative, &[kept_rows, outputs])?;
     Ok(Buffer::new(y, &[rows, outputs])?.recorded(operation(derivative)))
 }
 
@@ -118,7 +118,7 @@ pub(super) fn gradient_of_sum(derivative: &Tensor, dy: &Tensor) -> Result<Tensor
     for_each_row_block(&mut dz, 1, |first, dz| {
         multiply(dz, &derivative.data()[first..], &dy.data()[first..]);
     });
-    Tensor::new(dz, dy.shape())
+    Tensor::of(dz, dy.shape())
 }
 
 #[cfg(test)]

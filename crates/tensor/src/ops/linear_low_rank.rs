@@ -80,7 +80,7 @@ fn rows_and_low_rank(
             (true, true) => values_and_derivatives(y, unsafe { derivatives.part(row, columns) }, bias),
         }
     });
-    let derivative = has_gelu.then(|| Tensor::new(derivative, &[kept_rows, outputs])).transpose()?;
+    let derivative = has_gelu.then(|| Tensor::of(derivative, &[kept_rows, outputs])).transpose()?;
     let [x, weight, bias] = [x, weight, bias].map(Tensor::clone);
     Ok(Buffer::new(y, &[rows, outputs])?.recorded(LinearLowRank { x, weight, bias, low_rank, derivative }))
 }
@@ -187,12 +187,12 @@ fn gradients_of_part(t: &Tensor, b: &Tensor, dz: Matrix<'_>) -> Result<[Option<G
     let dt = t.is_tracked().then(|| {
         let mut dt = memory::overwritable(rows * rank);
         product(&mut dt, dz, Matrix::new(b.data(), width).transposed(), width, rank);
-        Tensor::new(dt, t.shape())
+        Tensor::of(dt, t.shape())
     });
     let db = b.is_tracked().then(|| {
         let mut db = memory::overwritable(rank * width);
         product(&mut db, Matrix::new(t.data(), rank).transposed(), dz, rows, width);
-        Tensor::new(db, b.shape())
+        Tensor::of(db, b.shape())
     });
     Ok([dt.transpose()?.map(Gradient::Dense), db.transpose()?.map(Gradient::Dense)])
 }

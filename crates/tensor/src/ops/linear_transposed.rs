@@ -78,12 +78,12 @@ impl Operation for LinearTransposed {
         let dx = self.x.is_tracked().then(|| {
             let mut dx = memory::overwritable(rows * inputs);
             product_in(precision, &mut dx, dy, Matrix::new(self.weight.data(), inputs), outputs, inputs);
-            Tensor::new(dx, self.x.shape())
+            Tensor::of(dx, self.x.shape())
         });
         let dw = self.weight.is_tracked().then(|| {
             let mut dw = memory::overwritable(outputs * inputs);
             product_in(precision, &mut dw, dy.transposed(), Matrix::new(self.x.data(), inputs), rows, inputs);
-            Tensor::new(dw, self.weight.shape())
+            Tensor::of(dw, self.weight.shape())
         });
         Ok(vec![dx.transpose()?.map(Gradient::Dense), dw.transpose()?.map(Gradient::Dense), Some(db)])
     }

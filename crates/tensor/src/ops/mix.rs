@@ -114,7 +114,7 @@ impl Operation for Mix {
             for_each_row_block(&mut dx, 1, |start, dx| {
                 add_multiple(dx, weight, &gradient.data()[start..start + dx.len()]);
             });
-            Ok(Some(Tensor::new(dx, tensor.shape())?.into()))
+            Ok(Some(Tensor::of(dx, tensor.shape())?.into()))
         };
         let mut gradients =
             self.tensors.iter().zip(self.weights.data()).map(of_tensor).collect::<Result<Vec<_>>>()?;

@@ -175,7 +175,7 @@ fn normalised(norm: &Norm, mask: Option<Mask>, x: &Tensor, branch: &Tensor) -> R
     );
     Ok(Normalised {
         y: Buffer::new(y, x.shape())?,
-        sum: Tensor::new(sum, x.shape())?,
+        sum: Tensor::of(sum, x.shape())?,
         statistics: Tensor::new(statistics, &[rows, 2])?,
     })
 }

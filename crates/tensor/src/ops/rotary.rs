@@ -19,8 +19,9 @@ use std::sync::{Arc, OnceLock};
 
 use crate::cuda::{Argument, Gpu, Grid};
 use crate::lanes::vectorized;
+use crate::memory::{self, Values};
 use crate::parallel::for_each_row_block;
-use crate::{Buffer, Error, Gradient, Offsets, Operation, Result, Tensor, memory};
+use crate::{Buffer, Error, Gradient, Offsets, Operation, Result, Tensor};
 
 /// The rows of query, key and value side by side, `[tokens, 3 · width]` as [`self_attention`](super::self_attention())
 /// takes them, with query and key of each head turned by the place of the token in its text; of the same shape. `base`
@@ -71,7 +72,7 @@ struct Rotation {
 struct Table {
     head_width: usize,
     /// The d / 2 cosines of each place, then its sines, `[longest text, d]`.
-    values: Vec<f32>,
+    values: Values,
     /// The place of each token in its text.
     places: Vec<usize>,
 }
@@ -95,7 +96,7 @@ impl Rotation {
         })
     }
 
-    fn cosines_and_sines(&self) -> Vec<f32> {
+    fn cosines_and_sines(&self) -> Values {
         let (head_width, frequencies) = (self.head_width, self.frequencies.data());
         let mut table = memory::overwritable(self.texts.longest() * head_width);
         for_each_row_block(&mut table, head_width, |first, rows| {

@@ -105,7 +105,7 @@ fn backward_rows(
         let values = first_row * columns..first_row * columns + dx.len();
         work(&y.data()[values.clone()], &dy.data()[values], dx, columns);
     });
-    Ok(Tensor::new(dx, y.shape())?.into())
+    Ok(Tensor::of(dx, y.shape())?.into())
 }
 
 vectorized! {

@@ -55,7 +55,7 @@ impl Uses {
         for_each_row_block(&mut sums, width, |first, block| {
             add_uses(x.data(), &self.rows, &self.starts[first..], width, block);
         });
-        Ok((self.ids, Tensor::new(sums, &shape)?))
+        Ok((self.ids, Tensor::of(sums, &shape)?))
     }
 
     /// The sums of each id in the row that it names, of `rows` rows; zeros in all others.

@@ -77,7 +77,7 @@ impl Operation for Rows {
         }
         let mut da = memory::zeros(self.a.len());
         da[self.range.start * columns..self.range.end * columns].copy_from_slice(gradient.data());
-        Ok(vec![Some(Tensor::new(da, self.a.shape())?.into())])
+        Ok(vec![Some(Tensor::of(da, self.a.shape())?.into())])
     }
 }
 

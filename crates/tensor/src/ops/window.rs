@@ -98,7 +98,7 @@ impl Operation for Window {
                 add_places(dy, width, self.radius, dx);
             },
         );
-        Ok(vec![Some(Tensor::new(dx, self.x.shape())?.into())])
+        Ok(vec![Some(Tensor::of(dx, self.x.shape())?.into())])
     }
 }
 

@@ -1,8 +1,8 @@
 use super::recursion::{Recursion, Text};
 use super::{Chain, CrfWeights, map_texts};
 use crate::matrix::{Matrix, product};
-use crate::memory::Values;
-use crate::{Ids, Offsets, Result, Tensor, memory};
+use crate::memory::{self, Values};
+use crate::{Ids, Offsets, Result, Tensor};
 
 /// What is expected of each text.
 pub(super) struct Expectations {
@@ -35,15 +35,15 @@ impl Expectations {
             end.iter_mut().zip(row(rows.end - 1)).for_each(|(sum, value)| *sum += value);
         }
         Ok([
-            Tensor::new(emissions, &[offsets.rows(), count])?,
-            Tensor::new(transitions, &[count, count])?,
+            Tensor::of(emissions, &[offsets.rows(), count])?,
+            Tensor::of(transitions, &[count, count])?,
             Tensor::new(start, &[count])?,
             Tensor::new(end, &[count])?,
         ])
     }
 
     /// P(y_t = j) − [y_t = j], `[tokens, tags]`, times `factor`.
-    fn emission_gradient(&self, tags: &Ids, factor: f32) -> Vec<f32> {
+    fn emission_gradient(&self, tags: &Ids, factor: f32) -> Values {
         let mut gradient = concatenated(&self.texts, |text| &text.marginals);
         for (row, &tag) in gradient.chunks_exact_mut(self.recursion.tags()).zip(tags.as_slice()) {
             row[tag as usize] -= 1.0;
@@ -53,10 +53,10 @@ impl Expectations {
     }
 
     /// Σ_t P(y_{t−1} = i, y_t = j) − [y_{t−1} = i, y_t = j], `[tags, tags]`, times `factor`: F ⊙ αᵀ r over all tokens.
-    fn transition_gradient(&self, tags: &Ids, offsets: &Offsets, factor: f32) -> Vec<f32> {
+    fn transition_gradient(&self, tags: &Ids, offsets: &Offsets, factor: f32) -> Values {
         let (count, stride) = (self.recursion.tags(), self.recursion.stride);
-        let shares = Values::new(concatenated(&self.texts, |text| &text.shares));
-        let ratios = Values::new(concatenated(&self.texts, |text| &text.ratios));
+        let shares = concatenated(&self.texts, |text| &text.shares);
+        let ratios = concatenated(&self.texts, |text| &text.ratios);
         let mut gradient = memory::overwritable(count * count);
         let left = Matrix::new(&shares, stride).transposed();
         product(&mut gradient, left, Matrix::new(&ratios, stride), offsets.rows(), count);
@@ -92,9 +92,9 @@ pub(super) fn score(emissions: &Tensor, weights: &CrfWeights<'_>, tags: &Ids, of
     offsets.iter().map(of_text).sum()
 }
 
-fn concatenated(texts: &[Text], part: impl Fn(&Text) -> &Vec<f32>) -> Vec<f32> {
+fn concatenated(texts: &[Text], part: impl Fn(&Text) -> &Vec<f32>) -> Values {
     let mut all = memory::overwritable(texts.iter().map(|text| part(text).len()).sum());
-    let mut rest = all.as_mut_slice();
+    let mut rest = &mut *all;
     for part in texts.iter().map(part) {
         if let Some(place) = rest.split_off_mut(..part.len()) {
             place.copy_from_slice(part);

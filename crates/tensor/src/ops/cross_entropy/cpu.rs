@@ -30,7 +30,7 @@ pub(super) fn mean_loss(
         },
     );
     let loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() * f64::from(share);
-    let unit_gradient = Tensor::new(unit_gradient, logits.shape())?;
+    let unit_gradient = Tensor::of(unit_gradient, logits.shape())?;
     Ok(Buffer::new(vec![loss as f32], &[])?.recorded(MeanLoss { logits: logits.clone(), unit_gradient }))
 }
 

@@ -139,7 +139,7 @@ impl Operation for Pool {
             |rows| [rows * width],
             |segment, range, [dx]| spread(gradient.row(segment), self.pooling.weight(range.len()), dx),
         );
-        Ok(vec![Some(Tensor::new(dx, self.x.shape())?.into())])
+        Ok(vec![Some(Tensor::of(dx, self.x.shape())?.into())])
     }
 }
 

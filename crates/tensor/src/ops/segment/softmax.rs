@@ -116,7 +116,7 @@ impl Operation for SegmentSoftmax {
                 );
             },
         );
-        Ok(vec![Some(Tensor::new(dx, self.x.shape())?.into())])
+        Ok(vec![Some(Tensor::of(dx, self.x.shape())?.into())])
     }
 }
 

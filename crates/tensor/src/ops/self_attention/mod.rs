@@ -82,7 +82,7 @@ pub fn self_attention(
     }
     let (output, statistics) = tasks::forward(&shape, projections.data());
     let output = Buffer::new(output, &[tokens, shape.width])?;
-    let statistics = Tensor::new(statistics, &[tokens * heads, 2])?;
+    let statistics = Tensor::of(statistics, &[tokens * heads, 2])?;
     Ok(output.recorded(SelfAttention { projections: projections.clone(), statistics, shape }))
 }
 
@@ -133,6 +133,6 @@ impl Operation for SelfAttention {
         }
         let values =
             tasks::backward(&self.shape, self.projections.data(), self.statistics.data(), gradient.data());
-        Ok(vec![Some(Tensor::new(values, self.projections.shape())?.into())])
+        Ok(vec![Some(Tensor::of(values, self.projections.shape())?.into())])
     }
 }

@@ -8,7 +8,7 @@ use super::Shape;
 use super::head::{Head, Scratch};
 use super::softmax::{LANES, RowStatistics};
 use crate::matrix::RowParts;
-use crate::memory;
+use crate::memory::{self, Values};
 use crate::parallel::for_each;
 
 /// Multiply-adds of a forward that the calling thread does alone: some 50 µs, what handing out and waiting may cost.
@@ -17,7 +17,7 @@ const SMALL: usize = 1_500_000;
 const TASK: usize = 300_000;
 
 /// The result `[tokens, width]`, and the statistics of the rows of S, `[heads, n, 2]` of each text, text after text.
-pub(super) fn forward(shape: &Shape, projections: &[f32]) -> (Vec<f32>, Vec<f32>) {
+pub(super) fn forward(shape: &Shape, projections: &[f32]) -> (Values, Values) {
     let tokens = shape.offsets.rows();
     let mut output = memory::overwritable(tokens * shape.width);
     let mut statistics =
@@ -38,7 +38,7 @@ pub(super) fn forward(shape: &Shape, projections: &[f32]) -> (Vec<f32>, Vec<f32>
 }
 
 /// dQ, dK and dV side by side `[tokens, 3 · width]`, of dO.
-pub(super) fn backward(shape: &Shape, projections: &[f32], statistics: &[f32], gradient: &[f32]) -> Vec<f32> {
+pub(super) fn backward(shape: &Shape, projections: &[f32], statistics: &[f32], gradient: &[f32]) -> Values {
     let mut result = memory::overwritable(projections.len());
     let results = RowParts::new(&mut result, 3 * shape.width);
     let (statistics, _) = statistics.as_chunks();

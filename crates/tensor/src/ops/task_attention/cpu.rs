@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use super::{Attend, Shape};
 use crate::lanes::{self, add_scaled, vectorized};
+use crate::memory::{self, Values};
 use crate::ops::segment::{softmax_of_columns, softmax_of_columns_backward};
 use crate::parallel::{for_each_row_block, for_each_segment, sum_of_blocks};
-use crate::{Result, Tensor, memory};
+use crate::{Result, Tensor};
 
 /// α, row after row.
 pub(super) fn weights(shape: &Shape, x: &Tensor, query_rows: &Tensor) -> Vec<f32> {
@@ -25,7 +26,7 @@ pub(super) fn weights(shape: &Shape, x: &Tensor, query_rows: &Tensor) -> Vec<f32
 }
 
 /// P, row after row.
-pub(super) fn pool(shape: &Shape, x: &Tensor, weights: &Tensor) -> Vec<f32> {
+pub(super) fn pool(shape: &Shape, x: &Tensor, weights: &Tensor) -> Values {
     let Shape { ref offsets, heads, width, .. } = *shape;
     let (columns, texts) = (shape.columns(), offsets.segments());
     let mut pooled = memory::overwritable(columns * texts * width);
@@ -58,7 +59,7 @@ pub(super) fn backward(attend: &Attend, gradient: &Tensor) -> Result<[Tensor; 2]
         through_the_text(of_text, width, dx, d_queries);
     });
     let d_queries = Tensor::new(sum_of_blocks(&d_queries, columns * width), &[columns, width])?;
-    Ok([Tensor::new(dx, x.shape())?, d_queries])
+    Ok([Tensor::of(dx, x.shape())?, d_queries])
 }
 
 /// One text's rows of P or dP, `[tasks · heads, width]`.
