@@ -22,6 +22,7 @@ mod packed;
 mod parallel;
 mod parameters;
 mod precision;
+pub mod prefetch;
 mod random;
 mod storage;
 mod tensor;

@@ -1,5 +1,6 @@
 //! The norm of all gradients together, and how much of it is left to them.
 
+use polytask_tensor::prefetch::{STRIP, prefetch};
 use polytask_tensor::{Gradient, map};
 use pulp::{Arch, NullaryFnOnce};
 
@@ -35,10 +36,13 @@ impl NullaryFnOnce for SumOfSquares<'_> {
     fn call(self) -> f64 {
         let (blocks, rest) = self.0.as_chunks::<LANES>();
         let mut lanes = [0.0; LANES];
-        for block in blocks {
-            for lane in 0..LANES {
-                let value = f64::from(block[lane]);
-                lanes[lane] += value * value;
+        for strip in blocks.chunks(STRIP / LANES) {
+            prefetch(strip.as_flattened());
+            for block in strip {
+                for lane in 0..LANES {
+                    let value = f64::from(block[lane]);
+                    lanes[lane] += value * value;
+                }
             }
         }
         lanes.iter().sum::<f64>() + rest.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>()

@@ -56,8 +56,13 @@ impl<'a> Matrix<'a> {
 
     /// Values that lie side by side: the first of a row, or of a column where the matrix is read transposed.
     fn line(&self, index: usize, length: usize) -> &'a [f32] {
-        let stride = if self.is_row_major() { self.row_stride } else { self.column_stride };
-        &self.values[index * stride..index * stride + length]
+        let first = index * self.line_stride();
+        &self.values[first..first + length]
+    }
+
+    /// Distance between neighbouring lines.
+    fn line_stride(&self) -> usize {
+        if self.is_row_major() { self.row_stride } else { self.column_stride }
     }
 
     fn at(&self, row: usize, column: usize) -> f32 {

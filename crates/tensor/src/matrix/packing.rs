@@ -12,6 +12,8 @@ use crate::parallel::{VALUES_A_TASK, for_each, for_each_row_block};
 const LENGTH: usize = 64;
 /// Panels of a row-major right side that are packed at a time at most: so much of each row is read at once.
 const PANELS: usize = 6;
+/// Rows by which those of a matrix whose rows lie side by side are asked for before they are packed.
+const AHEAD: usize = 8;
 /// Parts into which the panels fall at least, where there are enough of them.
 const PARTS: usize = 8;
 
@@ -121,5 +123,5 @@ fn pair_rows(
     };
     let (first, second) = (row(2 * group), row(2 * group + 1));
     // SAFETY: checked where packing began.
-    unsafe { pair_lines(first, second, columns.len(), pairs, stride) };
+    unsafe { pair_lines(first, second, columns.len(), pairs, stride, AHEAD * matrix.line_stride()) };
 }

@@ -1,4 +1,5 @@
 use polytask_tensor::UpdateRule;
+use polytask_tensor::prefetch::{STRIP, prefetch};
 use pulp::{Arch, NullaryFnOnce};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -116,12 +117,20 @@ impl NullaryFnOnce for Values<'_> {
     #[inline(always)]
     fn call(self) {
         let Self { gradient_factor, beta1, beta2, keep, rate, scale, epsilon, .. } = self;
-        let moments = self.first_moments.iter_mut().zip(self.second_moments);
-        for ((p, g), (m, v)) in self.values.iter_mut().zip(self.gradient).zip(moments) {
-            let g = gradient_factor * g;
-            *m = beta1 * *m + (1.0 - beta1) * g;
-            *v = beta2 * *v + (1.0 - beta2) * g * g;
-            *p = keep * *p - rate * *m / (scale * v.sqrt() + epsilon);
+        let moments = self.first_moments.chunks_mut(STRIP).zip(self.second_moments.chunks_mut(STRIP));
+        let values = self.values.chunks_mut(STRIP).zip(self.gradient.chunks(STRIP));
+        for ((values, gradient), (first_moments, second_moments)) in values.zip(moments) {
+            prefetch(values);
+            prefetch(gradient);
+            prefetch(first_moments);
+            prefetch(second_moments);
+            let moments = first_moments.iter_mut().zip(second_moments);
+            for ((p, g), (m, v)) in values.iter_mut().zip(gradient).zip(moments) {
+                let g = gradient_factor * g;
+                *m = beta1 * *m + (1.0 - beta1) * g;
+                *v = beta2 * *v + (1.0 - beta2) * g * g;
+                *p = keep * *p - rate * *m / (scale * v.sqrt() + epsilon);
+            }
         }
     }
 }

@@ -212,6 +212,12 @@ pub(super) unsafe fn tiles<T: TileProduct>(
                     PANEL => Place { first, ..result },
                     _ => Place { first: beyond.as_mut_ptr(), stride: PANEL },
                 };
+                // Tiles are stored in columns of lines: the processor does not see what comes next.
+                for row in 0..height {
+                    let row = place.first.wrapping_add(row * place.stride).cast();
+                    _mm_prefetch::<_MM_HINT_ET0>(row);
+                    _mm_prefetch::<_MM_HINT_ET0>(row.wrapping_add(64));
+                }
                 T::sums(sides, place);
                 T::to_f32(place, height);
                 if width < PANEL {

@@ -20,4 +20,5 @@ without_instructions!(Bytes);
 
 pub(in super::super) unsafe fn pair_neighbours(_: &[f32], _: &mut [u32]) {}
 
-pub(in super::super) unsafe fn pair_lines(_: &[f32], _: &[f32], _: usize, _: &mut [u32], _: usize) {}
+pub(in super::super) unsafe fn pair_lines(_: &[f32], _: &[f32], _: usize, _: &mut [u32], _: usize, _: usize) {
+}

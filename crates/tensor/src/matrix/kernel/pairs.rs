@@ -28,7 +28,8 @@ pub(in super::super) fn pair_neighbours(line: &[f32], pairs: &mut [u32]) {
 }
 
 /// Pairs of the values i of two lines, `columns` of them, and zeros beyond the end of either and to the end of a panel. Each
-/// panel's worth of them goes to the beginning of the next `stride` pairs; zeros that would lie beyond the pairs are left out.
+/// panel's worth of them goes to the beginning of the next `stride` pairs; zeros that would lie beyond the pairs are left out. The values that lie `ahead`
+/// of these are asked for.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(in super::super) fn pair_lines(
     first: &[f32],
@@ -36,6 +37,7 @@ pub(in super::super) fn pair_lines(
     columns: usize,
     pairs: &mut [u32],
     stride: usize,
+    ahead: usize,
 ) {
     let whole = first.len().min(second.len()) / PANEL;
     assert!(stride >= PANEL && (whole == 0 || (whole - 1) * stride + PANEL <= pairs.len()));
@@ -45,6 +47,8 @@ pub(in super::super) fn pair_lines(
             // SAFETY: 16 values of each line are left, and as many pairs.
             unsafe {
                 let (first, second) = (first.as_ptr().add(column), second.as_ptr().add(column));
+                _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(ahead).cast());
+                _mm_prefetch::<_MM_HINT_T0>(second.wrapping_add(ahead).cast());
                 let (first, second) = (_mm512_loadu_ps(first), _mm512_loadu_ps(second));
                 let place = pairs.as_mut_ptr().add(panel * stride + half);
                 _mm512_storeu_si512(place.cast(), interleaved(rounded(first, second)));
