@@ -1,7 +1,7 @@
 //! How a product is cut into blocks of its result, for threads to take.
 
 use std::marker::PhantomData;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use crate::parallel::for_each;
 
@@ -28,16 +28,22 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    /// Cut by columns first, so that each part of the right side is read by one block; what is tall and narrow is cut
-    /// by rows too, `fewest_rows` or more a block.
-    pub(super) fn new(rows: usize, inner: usize, columns: usize, fewest_rows: usize) -> Self {
+    /// Cut by columns first, so that each part of the right side is read by few blocks; what is tall or narrow is cut by rows
+    /// too, `rows_of_block` or so a block.
+    pub(super) fn new(
+        rows: usize,
+        inner: usize,
+        columns: usize,
+        rows_of_block: RangeInclusive<usize>,
+    ) -> Self {
         let multiply_adds = rows * inner * columns;
         if multiply_adds < SMALL_PRODUCT {
             return Self { rows, columns, block_rows: rows, block_columns: columns, multiply_adds };
         }
         let block_columns = SMALLEST_BLOCK.div_ceil(rows * inner).next_multiple_of(COLUMN_STEP);
-        let by_rows = (BLOCKS / columns.div_ceil(block_columns)).max(1);
-        let block_rows = rows.div_ceil(by_rows).max(fewest_rows).next_multiple_of(ROW_STEP);
+        let across = columns.div_ceil(block_columns);
+        let down = (BLOCKS / across).max(rows / rows_of_block.end()).max(1);
+        let block_rows = rows.div_ceil(down).max(*rows_of_block.start()).next_multiple_of(ROW_STEP);
         Self { rows, columns, block_rows, block_columns, multiply_adds }
     }
 
@@ -135,9 +141,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn blocks_cover_every_place_once(rows in 1usize..700, inner in 1usize..2000, columns in 1usize..700, fewest_rows in 1usize..400) {
+        fn blocks_cover_every_place_once(rows in 1usize..700, inner in 1usize..2000, columns in 1usize..700, fewest in 1usize..400, more in 0usize..400) {
             let counts = Mutex::new(vec![0u8; rows * columns]);
-            Blocks::new(rows, inner, columns, fewest_rows).for_each(|rows, block_columns| {
+            Blocks::new(rows, inner, columns, fewest..=fewest + more).for_each(|rows, block_columns| {
                 let mut counts = counts.lock().unwrap();
                 for row in rows {
                     let part = &mut counts[row * columns..][block_columns.clone()];

@@ -26,7 +26,7 @@ pub(super) unsafe fn grouped_product_then<G: Group>(
         "an operation asked for a product beyond its inputs"
     );
     let result = RowParts::new(result, columns);
-    Blocks::new(rows, inner, columns, FEWEST_ROWS).for_each(|rows, columns| {
+    Blocks::new(rows, inner, columns, FEWEST_ROWS..=usize::MAX).for_each(|rows, columns| {
         // SAFETY: the caller has checked the processor; both sides cover the result, whose blocks are disjoint and begin with
         // a panel.
         unsafe {

@@ -143,7 +143,7 @@ pub(crate) fn product_int8_then(
         },
         None => {
             let result = RowParts::new(result, columns);
-            Blocks::new(rows, inner, columns, FEWEST_ROWS).for_each(|rows, columns| {
+            Blocks::new(rows, inner, columns, FEWEST_ROWS..=usize::MAX).for_each(|rows, columns| {
                 let sums = |row: usize, part: &mut [f32]| {
                     row_sums(&left[row * groups..(row + 1) * groups], sides, columns.clone(), part);
                     scale_and_finish(row, columns.start, part);

@@ -12,6 +12,8 @@ mod packing;
 mod single;
 mod turned;
 
+use std::ops::RangeInclusive;
+
 pub(crate) use bf16::{Bf16Right, product_bf16_then};
 use blocks::Blocks;
 pub(crate) use blocks::RowParts;
@@ -21,8 +23,10 @@ use crate::Precision;
 pub(crate) use int8::{Int8Matrix, Int8Right, LONGEST_SUM, product_int8_then};
 pub(crate) use single::{F32Right, product_of_kept_then};
 
-/// Rows that a block has at least where the right side is read transposed: it is turned or packed anew for every block of rows.
-const FEWEST_ROWS_OF_TRANSPOSED: usize = 384;
+/// Rows of a block, so that the left side's stay in the second cache from one block of columns to the next.
+const ROWS_OF_GEMM: RangeInclusive<usize> = FEWEST_ROWS..=384;
+/// The same where the right side is read transposed: it is turned or packed anew for every block of rows.
+const ROWS_OF_TRANSPOSED: RangeInclusive<usize> = 384..=usize::MAX;
 
 /// A matrix to be read: values, and whether to read it transposed.
 #[derive(Clone, Copy)]
@@ -117,8 +121,8 @@ pub(crate) fn product_then(
         "an operation asked for a product beyond its inputs"
     );
     let result = RowParts::new(result, columns);
-    let fewest_rows = if right.is_row_major() { FEWEST_ROWS } else { FEWEST_ROWS_OF_TRANSPOSED };
-    Blocks::new(rows, inner, columns, fewest_rows).for_each(|rows, columns| {
+    let rows_of_block = if right.is_row_major() { ROWS_OF_GEMM } else { ROWS_OF_TRANSPOSED };
+    Blocks::new(rows, inner, columns, rows_of_block).for_each(|rows, columns| {
         let product = |right: Matrix<'_>| {
             // SAFETY: both sides cover their shapes, and the blocks of the result are disjoint.
             unsafe {
