@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::{Range, RangeInclusive};
 
+use super::kernel::PANEL;
 use crate::parallel::for_each;
 
 /// Multiply-adds below which a product is one block: handing it out would cost more.
@@ -17,6 +18,12 @@ const COLUMN_STEP: usize = 64;
 const BLOCKS: usize = 8;
 /// Rows of a block are a multiple of these: the packed kernel takes so many at a time.
 const ROW_STEP: usize = 12;
+/// The same where the kernel computes tiles.
+const ROW_STEP_OF_TILES: usize = 32;
+/// Rows of a block of tiles, or so.
+const ROWS_OF_TILES: usize = 192;
+/// Parts that the columns fall into at least where a kernel computes tiles.
+const PARTS_OF_TILES: usize = 4;
 
 /// The blocks of a product, a function of its shape alone.
 pub(super) struct Blocks {
@@ -44,6 +51,21 @@ impl Blocks {
         let across = columns.div_ceil(block_columns);
         let down = (BLOCKS / across).max(rows / rows_of_block.end()).max(1);
         let block_rows = rows.div_ceil(down).max(*rows_of_block.start()).next_multiple_of(ROW_STEP);
+        Self { rows, columns, block_rows, block_columns, multiply_adds }
+    }
+
+    /// For a kernel of tiles, which waits for both sides: cut by rows and by columns, so that what a block reads of either is
+    /// small beside what it computes.
+    pub(super) fn of_tiles(rows: usize, inner: usize, columns: usize) -> Self {
+        let multiply_adds = rows * inner * columns;
+        if multiply_adds < SMALL_PRODUCT {
+            return Self { rows, columns, block_rows: rows, block_columns: columns, multiply_adds };
+        }
+        let down = (rows + ROWS_OF_TILES / 4) / ROWS_OF_TILES;
+        let block_rows = rows.div_ceil(down.max(1)).next_multiple_of(ROW_STEP_OF_TILES);
+        let across = (BLOCKS / down.max(1)).max(PARTS_OF_TILES);
+        let fewest_columns = SMALLEST_BLOCK.div_ceil(block_rows.min(rows) * inner);
+        let block_columns = columns.div_ceil(across).max(fewest_columns).next_multiple_of(PANEL);
         Self { rows, columns, block_rows, block_columns, multiply_adds }
     }
 
@@ -143,14 +165,16 @@ mod tests {
         #[test]
         fn blocks_cover_every_place_once(rows in 1usize..700, inner in 1usize..2000, columns in 1usize..700, fewest in 1usize..400, more in 0usize..400) {
             let counts = Mutex::new(vec![0u8; rows * columns]);
-            Blocks::new(rows, inner, columns, fewest..=fewest + more).for_each(|rows, block_columns| {
+            let count = |rows: Range<usize>, block_columns: Range<usize>| {
                 let mut counts = counts.lock().unwrap();
                 for row in rows {
                     let part = &mut counts[row * columns..][block_columns.clone()];
                     part.iter_mut().for_each(|count| *count += 1);
                 }
-            });
-            prop_assert!(counts.lock().unwrap().iter().all(|&count| count == 1));
+            };
+            Blocks::new(rows, inner, columns, fewest..=fewest + more).for_each(count);
+            Blocks::of_tiles(rows, inner, columns).for_each(count);
+            prop_assert!(counts.lock().unwrap().iter().all(|&count| count == 2));
         }
     }
 }

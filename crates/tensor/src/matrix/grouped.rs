@@ -26,7 +26,11 @@ pub(super) unsafe fn grouped_product_then<G: Group>(
         "an operation asked for a product beyond its inputs"
     );
     let result = RowParts::new(result, columns);
-    Blocks::new(rows, inner, columns, FEWEST_ROWS..=usize::MAX).for_each(|rows, columns| {
+    let blocks = match kernel {
+        Kernel::Tiles => Blocks::of_tiles(rows, inner, columns),
+        Kernel::Vectors => Blocks::new(rows, inner, columns, FEWEST_ROWS..=usize::MAX),
+    };
+    blocks.for_each(|rows, columns| {
         // SAFETY: the caller has checked the processor; both sides cover the result, whose blocks are disjoint and begin with
         // a panel.
         unsafe {
