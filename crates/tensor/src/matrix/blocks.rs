@@ -43,30 +43,36 @@ impl Blocks {
         columns: usize,
         rows_of_block: RangeInclusive<usize>,
     ) -> Self {
-        let multiply_adds = rows * inner * columns;
-        if multiply_adds < SMALL_PRODUCT {
-            return Self { rows, columns, block_rows: rows, block_columns: columns, multiply_adds };
+        let whole = Self::whole(rows, inner, columns);
+        if whole.multiply_adds < SMALL_PRODUCT {
+            return whole;
         }
         let block_columns = SMALLEST_BLOCK.div_ceil(rows * inner).next_multiple_of(COLUMN_STEP);
         let across = columns.div_ceil(block_columns);
         let down = (BLOCKS / across).max(rows / rows_of_block.end()).max(1);
         let block_rows = rows.div_ceil(down).max(*rows_of_block.start()).next_multiple_of(ROW_STEP);
-        Self { rows, columns, block_rows, block_columns, multiply_adds }
+        Self { block_rows, block_columns, ..whole }
     }
 
     /// For a kernel of tiles, which waits for both sides: cut by rows and by columns, so that what a block reads of either is
     /// small beside what it computes.
     pub(super) fn of_tiles(rows: usize, inner: usize, columns: usize) -> Self {
-        let multiply_adds = rows * inner * columns;
-        if multiply_adds < SMALL_PRODUCT {
-            return Self { rows, columns, block_rows: rows, block_columns: columns, multiply_adds };
+        let whole = Self::whole(rows, inner, columns);
+        if whole.multiply_adds < SMALL_PRODUCT {
+            return whole;
         }
-        let down = (rows + ROWS_OF_TILES / 4) / ROWS_OF_TILES;
-        let block_rows = rows.div_ceil(down.max(1)).next_multiple_of(ROW_STEP_OF_TILES);
-        let across = (BLOCKS / down.max(1)).max(PARTS_OF_TILES);
+        let down = ((rows + ROWS_OF_TILES / 4) / ROWS_OF_TILES).max(1);
+        let block_rows = rows.div_ceil(down).next_multiple_of(ROW_STEP_OF_TILES);
+        let across = (BLOCKS / down).max(PARTS_OF_TILES);
         let fewest_columns = SMALLEST_BLOCK.div_ceil(block_rows.min(rows) * inner);
         let block_columns = columns.div_ceil(across).max(fewest_columns).next_multiple_of(PANEL);
-        Self { rows, columns, block_rows, block_columns, multiply_adds }
+        Self { block_rows, block_columns, ..whole }
+    }
+
+    /// One block.
+    fn whole(rows: usize, inner: usize, columns: usize) -> Self {
+        let multiply_adds = rows * inner * columns;
+        Self { rows, columns, block_rows: rows, block_columns: columns, multiply_adds }
     }
 
     /// Calls `work(rows, columns)` for each block.
