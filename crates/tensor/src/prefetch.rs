@@ -8,7 +8,7 @@ const AHEAD: usize = 512;
 /// Values of a cache line.
 const LINE: usize = 16;
 
-/// Asks for the strip that a loop will come to [2 KiB](AHEAD) after this one. Nothing needs to lie there.
+/// Asks for the strip that a loop will come to 2 KiB after this one. Nothing needs to lie there.
 ///
 /// ```
 /// use polytask_tensor::prefetch::{STRIP, prefetch};

@@ -1,11 +1,15 @@
 //! Products of groups, block by block.
 
+use std::ops::RangeInclusive;
+
 use super::RowParts;
 use super::blocks::Blocks;
 use super::kernel::{Group, Kernel, Place, Right};
 
 /// Rows that a block has at least.
 pub(super) const FEWEST_ROWS: usize = 96;
+/// Rows of a block.
+pub(super) const ROWS: RangeInclusive<usize> = FEWEST_ROWS..=usize::MAX;
 
 /// `result = left · right` of left `[rows, groups]`, then `finish(row, first column, values)` for each part of a row of the
 /// result, each value once, while it is still near. The shape is of numbers, not of groups: `[inner, columns]`.
@@ -28,7 +32,7 @@ pub(super) unsafe fn grouped_product_then<G: Group>(
     let result = RowParts::new(result, columns);
     let blocks = match kernel {
         Kernel::Tiles => Blocks::of_tiles(rows, inner, columns),
-        Kernel::Vectors => Blocks::new(rows, inner, columns, FEWEST_ROWS..=usize::MAX),
+        Kernel::Vectors => Blocks::new(rows, inner, columns, ROWS),
     };
     blocks.for_each(|rows, columns| {
         // SAFETY: the caller has checked the processor; both sides cover the result, whose blocks are disjoint and begin with

@@ -28,8 +28,8 @@ pub(in super::super) fn pair_neighbours(line: &[f32], pairs: &mut [u32]) {
 }
 
 /// Pairs of the values i of two lines, `columns` of them, and zeros beyond the end of either and to the end of a panel. Each
-/// panel's worth of them goes to the beginning of the next `stride` pairs; zeros that would lie beyond the pairs are left out. The values that lie `ahead`
-/// of these are asked for.
+/// panel's worth of them goes to the beginning of the next `stride` pairs; zeros that would lie beyond the pairs are left out.
+/// The values that lie so many `ahead` are asked for.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(in super::super) fn pair_lines(
     first: &[f32],
