@@ -7,7 +7,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// Shorter ones are left to the allocator, which is as quick for them.
 const SHORTEST_KEPT: usize = 4096;
-/// What may lie ready beyond the most that was ever held: the temporary results of operations.
+/// What may lie ready beyond the most that was ever held, since lengths change from batch to batch.
 const SLACK_BYTES: usize = 16 << 20;
 /// Bytes of a cache line.
 pub(crate) const LINE_BYTES: usize = 64;
@@ -39,7 +39,10 @@ pub fn zeros(length: usize) -> Values {
 
 /// So many values that lay ready.
 fn kept(length: usize) -> Option<Values> {
-    let memory = if length < SHORTEST_KEPT { None } else { pool().take(length) }?;
+    if length < SHORTEST_KEPT {
+        return None;
+    }
+    let memory = pool().take(length)?;
     Some(Values::of(memory, length))
 }
 
