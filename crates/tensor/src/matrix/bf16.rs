@@ -4,7 +4,7 @@
 //! product. Elsewhere the operands are rounded alike and multiplied in f32: the results agree but for the order of sums.
 
 use super::grouped::grouped_product_then;
-use super::kernel::{Bf16Pair, Group, Kernel, Right};
+use super::kernel::{Bf16Pair, Group, Kernel, PANEL, Right};
 use super::packing::{groups, pack_left, pack_right};
 use super::{Matrix, product_then};
 use crate::memory::{self, AlignedWords, Values};
@@ -37,7 +37,12 @@ impl Bf16Right {
     fn new_for(kernel: Option<Kernel>, right: Matrix<'_>, inner: usize, columns: usize) -> Self {
         assert!(right.covers(inner, columns), "an operation asked for a product beyond its inputs");
         let form = match kernel {
-            Some(kernel) => Form::Panels(kernel, pack_right(right, inner, columns, groups(kernel, inner))),
+            Some(kernel) => {
+                let groups = groups::<1>(kernel, inner);
+                let mut panels = AlignedWords::overwritable(columns.next_multiple_of(PANEL) * groups);
+                pack_right::<1>(right, inner, columns, groups, &mut panels);
+                Form::Panels(kernel, panels)
+            }
             None => Form::Rounded(rounded(right, inner, columns)),
         };
         Self { form, inner, columns }
@@ -68,11 +73,12 @@ pub(crate) fn product_bf16_then(
             return product_then(result, left, right, inner, columns, finish);
         }
     };
-    let groups = groups(kernel, inner);
-    let left = pack_left(left, rows, inner, groups);
+    let groups = groups::<1>(kernel, inner);
+    let mut packed = AlignedWords::overwritable(rows * groups);
+    pack_left::<1>(left, inner, groups, &mut packed);
     let right = Right { panels, starts: None, groups };
     // SAFETY: panels are made only for a kernel that the processor has.
-    unsafe { grouped_product_then::<Bf16Pair>(kernel, result, &left, right, [inner, columns], finish) };
+    unsafe { grouped_product_then::<Bf16Pair>(kernel, result, &packed, right, [inner, columns], finish) };
 }
 
 /// Row-major values [rows, columns], rounded.

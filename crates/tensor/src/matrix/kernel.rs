@@ -29,6 +29,18 @@ pub(super) use pairs::{pair_lines, pair_neighbours};
 /// Columns of a panel: two vectors of 16.
 pub(super) const PANEL: usize = 32;
 
+/// Parts of an f32 as the sum of bf16: 24 bits of mantissa in three times 8.
+pub(super) const PARTS: usize = 3;
+
+/// Where [`pair_lines`] puts pairs.
+#[derive(Clone, Copy)]
+pub(super) struct PairPlaces {
+    /// From one panel's worth to the next.
+    pub(super) panel: usize,
+    /// From one part of the values to the next.
+    pub(super) part: usize,
+}
+
 /// What computes products of groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kernel {
@@ -109,6 +121,11 @@ pub(super) struct Single;
 #[derive(Clone, Copy)]
 pub(super) struct Bf16Pair;
 
+/// Two f32, each as the sum of three bf16; sums in f32. Of each 16 pairs there are three times 16 groups: those of the greatest
+/// parts, of the middle ones, of the least. For [`Kernel::Tiles`] alone.
+#[derive(Clone, Copy)]
+pub(super) struct SplitPair;
+
 /// Four bytes: unsigned on the left, signed on the right; sums in i32, which come out as f32.
 #[derive(Clone, Copy)]
 pub(super) struct Bytes;
@@ -130,6 +147,26 @@ impl Group for Single {
     ) {
         // SAFETY: the caller's promises.
         unsafe { avx512::tiles::<Self>(left, right, rows, columns, result) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Group for SplitPair {
+    fn runs_on(kernel: Kernel) -> bool {
+        kernel == Kernel::Tiles && Bf16Pair::runs_on(kernel)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    unsafe fn block(
+        _: Kernel,
+        left: &[u32],
+        right: Right<'_>,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        result: Place,
+    ) {
+        // SAFETY: the caller's promises.
+        unsafe { amx::tiles::<Self>(left, right, rows, columns, result) }
     }
 }
 

@@ -1,32 +1,27 @@
-//! Matrix products for fixed blocks of the result: in f32 by the `gemm` crate, called on one thread; of bf16, of 8-bit
-//! integers, and of few rows with a kept matrix by a kernel of our own.
+//! Matrix products for fixed blocks of the result: in f32 by the `gemm` crate, called on one thread, or by AMX in parts that
+//! are bf16; of bf16, of 8-bit integers, and of few rows with a kept matrix by a kernel of our own.
 //!
 //! Blocks depend on the shape alone, so every value is summed in the same order at any thread count.
 
 mod bf16;
 mod blocks;
+mod by_gemm;
 mod grouped;
 mod int8;
 mod kernel;
 mod packing;
 mod single;
+mod split;
 mod turned;
 
-use std::ops::RangeInclusive;
-
 pub(crate) use bf16::{Bf16Right, product_bf16_then};
-use blocks::Blocks;
 pub(crate) use blocks::RowParts;
-use grouped::FEWEST_ROWS;
+use by_gemm::gemm_product_then;
 
 use crate::Precision;
 pub(crate) use int8::{Int8Matrix, Int8Right, LONGEST_SUM, product_int8_then};
 pub(crate) use single::{F32Right, product_of_kept_then};
-
-/// Rows of a block, so that the left side's stay in the second cache from one block of columns to the next.
-const ROWS_OF_GEMM: RangeInclusive<usize> = FEWEST_ROWS..=384;
-/// The same where the right side is read transposed: it is turned or packed anew for every block of rows.
-const ROWS_OF_TRANSPOSED: RangeInclusive<usize> = 384..=usize::MAX;
+use split::split_product_then;
 
 /// A matrix to be read: values, and whether to read it transposed.
 #[derive(Clone, Copy)]
@@ -48,9 +43,10 @@ impl<'a> Matrix<'a> {
         Self { values: self.values, row_stride: self.column_stride, column_stride: self.row_stride }
     }
 
-    /// The same without its first columns.
-    pub(crate) fn beginning_at(self, column: usize) -> Self {
-        Self { values: self.values.get(column * self.column_stride..).unwrap_or_default(), ..self }
+    /// The same without its first rows and columns.
+    pub(crate) fn beginning_at(self, row: usize, column: usize) -> Self {
+        let first = row * self.row_stride + column * self.column_stride;
+        Self { values: self.values.get(first..).unwrap_or_default(), ..self }
     }
 
     /// Whether the values of a row, rather than of a column, lie side by side.
@@ -120,45 +116,11 @@ pub(crate) fn product_then(
         result.len() == rows * columns && left.covers(rows, inner) && right.covers(inner, columns),
         "an operation asked for a product beyond its inputs"
     );
-    let result = RowParts::new(result, columns);
-    let rows_of_block = if right.is_row_major() { ROWS_OF_GEMM } else { ROWS_OF_TRANSPOSED };
-    Blocks::new(rows, inner, columns, rows_of_block).for_each(|rows, columns| {
-        let product = |right: Matrix<'_>| {
-            // SAFETY: both sides cover their shapes, and the blocks of the result are disjoint.
-            unsafe {
-                gemm::gemm(
-                    rows.len(),
-                    columns.len(),
-                    inner,
-                    result.pointer(rows.start, columns.start),
-                    1,
-                    result.columns() as isize,
-                    false,
-                    left.values.as_ptr().add(rows.start * left.row_stride),
-                    left.column_stride as isize,
-                    left.row_stride as isize,
-                    right.values.as_ptr(),
-                    right.column_stride as isize,
-                    right.row_stride as isize,
-                    0.0,
-                    1.0,
-                    false,
-                    false,
-                    false,
-                    gemm::Parallelism::None,
-                );
-            }
-        };
-        let part = right.beginning_at(columns.start);
-        if right.is_row_major() || rows.len() < FEWEST_ROWS {
-            product(part);
-        } else {
-            turned::with_rows_side_by_side(part, inner, columns.len(), product);
-        }
-        let first = columns.start;
-        // SAFETY: the blocks are disjoint.
-        unsafe { result.for_each_row(rows, columns, |row, values| finish(row, first, values)) };
-    });
+    if let Some(kernel) = split::kernel_for([rows, inner, columns]) {
+        // SAFETY: it is a kernel of this processor.
+        return unsafe { split_product_then(kernel, result, left, right, [inner, columns], finish) };
+    }
+    gemm_product_then(result, left, right, [inner, columns], finish);
 }
 
 #[cfg(test)]

@@ -174,7 +174,7 @@ impl Operation for LinearLowRank {
         let (_, outputs) = self.weight.rows_columns();
         let width = outputs / self.low_rank.len();
         for (part, [t, b]) in self.low_rank.iter().enumerate() {
-            let dz = Matrix::new(dz.data(), outputs).beginning_at(part * width);
+            let dz = Matrix::new(dz.data(), outputs).beginning_at(0, part * width);
             gradients.extend(gradients_of_part(t, b, dz)?);
         }
         Ok(gradients)

@@ -16,9 +16,17 @@ macro_rules! without_instructions {
 
 without_instructions!(Single);
 without_instructions!(Bf16Pair);
+without_instructions!(SplitPair);
 without_instructions!(Bytes);
 
-pub(in super::super) unsafe fn pair_neighbours(_: &[f32], _: &mut [u32]) {}
+pub(in super::super) unsafe fn pair_neighbours<const PARTS: usize>(_: &[f32], _: &mut [u32]) {}
 
-pub(in super::super) unsafe fn pair_lines(_: &[f32], _: &[f32], _: usize, _: &mut [u32], _: usize, _: usize) {
+pub(in super::super) unsafe fn pair_lines<const PARTS: usize>(
+    _: &[f32],
+    _: &[f32],
+    _: usize,
+    _: &mut [u32],
+    _: PairPlaces,
+    _: usize,
+) {
 }

@@ -1,70 +1,113 @@
-//! Pairs of bf16, rounded by the instructions of AVX512-BF16: to the nearest, ties to even. Numbers below the normal
-//! ones become 0, as they do in the products.
+//! Pairs of bf16. Either each value is one, or it is the sum of three: everything here comes for one part and for
+//! [three](super::PARTS).
+//!
+//! Alone a value is rounded by the instructions of AVX512-BF16: to the nearest, ties to even, and to 0 below the normal numbers,
+//! which count as 0 in the products too.
 
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
-use super::PANEL;
 use super::avx512::mask;
+use super::{PANEL, PARTS, PairPlaces};
 
-/// Pairs of the values 2i and 2i + 1 of a line.
+/// Values of a line by which it is asked for before it is read: 2 KiB.
+const AHEAD: usize = 512;
+
+/// Pairs of the values 2i and 2i + 1 of a line, and zeros to the end: for each 16 pairs, those of one part after the other.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(in super::super) fn pair_neighbours(line: &[f32], pairs: &mut [u32]) {
-    assert!(pairs.len() >= line.len().div_ceil(2));
-    let whole = line.len() / 32 * 32;
-    for first in (0..whole).step_by(32) {
-        // SAFETY: 32 values of the line are left, and as many halves of pairs.
+pub(in super::super) fn pair_neighbours<const N: usize>(line: &[f32], pairs: &mut [u32]) {
+    let whole = line.len() / 32;
+    assert!(pairs.len() >= whole * N * 16);
+    for block in 0..whole {
+        // SAFETY: 32 values of the line are left, and half as many pairs for each part.
         unsafe {
-            let values = line.as_ptr().add(first);
-            let (low, high) = (_mm512_loadu_ps(values), _mm512_loadu_ps(values.add(16)));
-            _mm512_storeu_si512(pairs.as_mut_ptr().add(first / 2).cast(), rounded(low, high));
+            let values = line.as_ptr().add(block * 32);
+            _mm_prefetch::<_MM_HINT_T0>(values.wrapping_add(AHEAD).cast());
+            _mm_prefetch::<_MM_HINT_T0>(values.wrapping_add(AHEAD + 16).cast());
+            let parts = neighbours::<N>(_mm512_loadu_ps(values), _mm512_loadu_ps(values.add(16)));
+            for (part, values) in parts.into_iter().enumerate() {
+                _mm512_storeu_si512(pairs.as_mut_ptr().add((block * N + part) * 16).cast(), values);
+            }
         }
     }
-    let rest = &line[whole..];
-    if !rest.is_empty() {
-        let halves = rounded(load(rest), load(&rest[rest.len().min(16)..]));
-        store(&mut pairs[whole / 2..][..rest.len().div_ceil(2)], halves);
+    let (rest, pairs) = (&line[whole * 32..], &mut pairs[whole * N * 16..]);
+    let (last, beyond) = pairs.split_at_mut(pairs.len().min(N * 16));
+    let parts = neighbours::<N>(load(rest), load(&rest[rest.len().min(16)..]));
+    for (pairs, part) in last.chunks_mut(16).zip(parts) {
+        store(pairs, part);
     }
+    beyond.fill(0);
 }
 
-/// Pairs of the values i of two lines, `columns` of them, and zeros beyond the end of either and to the end of a panel. Each
-/// panel's worth of them goes to the beginning of the next `stride` pairs; zeros that would lie beyond the pairs are left out.
-/// The values that lie so many `ahead` are asked for.
+/// Pairs of the values i of two lines, `columns` of them, and zeros beyond the end of either and to the end of a panel. The
+/// values that lie so many `ahead` are asked for.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(in super::super) fn pair_lines(
+pub(in super::super) fn pair_lines<const N: usize>(
     first: &[f32],
     second: &[f32],
     columns: usize,
     pairs: &mut [u32],
-    stride: usize,
+    places: PairPlaces,
     ahead: usize,
 ) {
+    let panels = columns.div_ceil(PANEL);
+    let last = panels.saturating_sub(1) * places.panel + (N - 1) * places.part;
+    assert!(panels == 0 || last + PANEL <= pairs.len());
     let whole = first.len().min(second.len()) / PANEL;
-    assert!(stride >= PANEL && (whole == 0 || (whole - 1) * stride + PANEL <= pairs.len()));
-    for panel in 0..whole {
+    for panel in 0..panels {
         for half in [0, 16] {
             let column = panel * PANEL + half;
-            // SAFETY: 16 values of each line are left, and as many pairs.
-            unsafe {
-                let (first, second) = (first.as_ptr().add(column), second.as_ptr().add(column));
-                _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(ahead).cast());
-                _mm_prefetch::<_MM_HINT_T0>(second.wrapping_add(ahead).cast());
-                let (first, second) = (_mm512_loadu_ps(first), _mm512_loadu_ps(second));
-                let place = pairs.as_mut_ptr().add(panel * stride + half);
-                _mm512_storeu_si512(place.cast(), interleaved(rounded(first, second)));
+            let (first, second) = if panel < whole {
+                // SAFETY: 16 values of each line are left.
+                unsafe {
+                    let (first, second) = (first.as_ptr().add(column), second.as_ptr().add(column));
+                    _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(ahead).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(second.wrapping_add(ahead).cast());
+                    (_mm512_loadu_ps(first), _mm512_loadu_ps(second))
+                }
+            } else {
+                (load(&first[column.min(first.len())..]), load(&second[column.min(second.len())..]))
+            };
+            for (part, values) in interleaved::<N>(first, second).into_iter().enumerate() {
+                // SAFETY: a panel's worth of pairs is left in each part.
+                unsafe {
+                    let place = pairs.as_mut_ptr().add(panel * places.panel + part * places.part + half);
+                    _mm512_storeu_si512(place.cast(), values);
+                }
             }
         }
     }
-    for column in (whole * PANEL..columns.next_multiple_of(PANEL)).step_by(16) {
-        let (first, second) =
-            (load(&first[column.min(first.len())..]), load(&second[column.min(second.len())..]));
-        let Some(pairs) = pairs.get_mut(column / PANEL * stride + column % PANEL..) else { break };
-        let length = pairs.len().min(16);
-        store(&mut pairs[..length], interleaved(rounded(first, second)));
-    }
 }
 
-/// 16 values of `low`, and then 16 of `high`.
+/// Pairs of neighbours: of 16 values of `low`, and then of 16 of `high`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn neighbours<const N: usize>(low: __m512, high: __m512) -> [__m512i; N] {
+    let mut pairs = [rounded(low, high); N];
+    if N == PARTS {
+        let (low, high) = (parts(low), parts(high));
+        for (pairs, (low, high)) in pairs.iter_mut().zip(low.into_iter().zip(high)) {
+            *pairs = _mm512_permutex2var_epi16(low, words(UPPER), high);
+        }
+    }
+    pairs
+}
+
+/// Pairs of the values i of both.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn interleaved<const N: usize>(first: __m512, second: __m512) -> [__m512i; N] {
+    let mut pairs = [_mm512_permutexvar_epi16(words(HALVES), rounded(first, second)); N];
+    if N == PARTS {
+        let (first, second) = (parts(first), parts(second));
+        for (pairs, (first, second)) in pairs.iter_mut().zip(first.into_iter().zip(second)) {
+            *pairs = _mm512_or_si512(_mm512_srli_epi32::<16>(first), second);
+        }
+    }
+    pairs
+}
+
+/// 16 values of `low` and then 16 of `high`, rounded.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn rounded(low: __m512, high: __m512) -> __m512i {
@@ -72,23 +115,53 @@ fn rounded(low: __m512, high: __m512) -> __m512i {
     unsafe { transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)) }
 }
 
-/// The values i and i + 16 side by side.
+/// Values as sums of bf16, each in the upper half of an f32: the nearest, the nearest of what is left, and the rest.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn interleaved(halves: __m512i) -> __m512i {
-    const ORDER: [u16; 32] = {
-        let mut order = [0; 32];
-        let mut i = 0;
-        while i < 32 {
-            order[i] = (i / 2 + i % 2 * 16) as u16;
-            i += 1;
-        }
-        order
-    };
-    // SAFETY: plain bits.
-    _mm512_permutexvar_epi16(unsafe { transmute::<[u16; 32], __m512i>(ORDER) }, halves)
+#[target_feature(enable = "avx512f")]
+fn parts(values: __m512) -> [__m512i; PARTS] {
+    let first = nearest(values);
+    let rest = _mm512_sub_ps(values, first);
+    let second = nearest(rest);
+    let third = _mm512_sub_ps(rest, second);
+    [_mm512_castps_si512(first), _mm512_castps_si512(second), _mm512_castps_si512(third)]
 }
 
+/// The nearest bf16; ties go away from 0.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn nearest(values: __m512) -> __m512 {
+    let bits = _mm512_add_epi32(_mm512_castps_si512(values), _mm512_set1_epi32(0x8000));
+    _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32(!0xffff)))
+}
+
+/// The upper halves of 32 values.
+const UPPER: [u16; 32] = {
+    let mut order = [0; 32];
+    let mut i = 0;
+    while i < 32 {
+        order[i] = 2 * i as u16 + 1;
+        i += 1;
+    }
+    order
+};
+
+/// The halves i and i + 16 side by side.
+const HALVES: [u16; 32] = {
+    let mut order = [0; 32];
+    let mut i = 0;
+    while i < 32 {
+        order[i] = (i / 2 + i % 2 * 16) as u16;
+        i += 1;
+    }
+    order
+};
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn words(words: [u16; 32]) -> __m512i {
+    // SAFETY: plain bits.
+    unsafe { transmute::<[u16; 32], __m512i>(words) }
+}
 /// The first 16 values; zeros beyond the end.
 #[inline]
 #[target_feature(enable = "avx512f")]
