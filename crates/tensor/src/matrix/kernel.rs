@@ -18,6 +18,8 @@ mod avx512;
 mod other;
 #[cfg(target_arch = "x86_64")]
 mod pairs;
+#[cfg(target_arch = "x86_64")]
+mod tile_sums;
 
 use std::ops::Range;
 

@@ -1,5 +1,5 @@
-//! The sides of a product as the kernels of bf16 read them: pairs along the inner dimension, rounded, or split into
-//! [parts](super::kernel::PARTS) that are rounded each.
+//! The sides of a product as the kernels of bf16 read them: pairs along the inner dimension, of values that are rounded (`N` is
+//! 1) or split into [parts](super::kernel::PARTS).
 
 use std::ops::Range;
 
@@ -17,37 +17,32 @@ const AHEAD: usize = 16;
 /// Tasks that the panels fall into at least, where there are enough of them.
 const TASKS: usize = 8;
 
-/// Groups along an inner dimension, filled up to what the kernel takes at a time: a pair in each of so many parts.
-pub(super) fn groups<const PARTS: usize>(kernel: Kernel, inner: usize) -> usize {
-    PARTS * kernel.filled_up(inner.div_ceil(2))
+/// Groups along an inner dimension, filled up to what the kernel takes at a time: each pair in so many parts.
+pub(super) fn groups<const N: usize>(kernel: Kernel, inner: usize) -> usize {
+    N * kernel.filled_up(inner.div_ceil(2))
 }
 
 /// The left side `[rows, inner]` in pairs: `[rows, groups]`.
-pub(super) fn pack_left<const PARTS: usize>(
-    left: Matrix<'_>,
-    inner: usize,
-    groups: usize,
-    packed: &mut [u32],
-) {
+pub(super) fn pack_left<const N: usize>(left: Matrix<'_>, inner: usize, groups: usize, packed: &mut [u32]) {
     assert!(Bf16Pair::fastest().is_some(), "packed for a processor without a kernel");
     if left.is_row_major() {
         for_each_row_block(packed, groups, |first, pairs| {
             for (row, pairs) in (first..).zip(pairs.chunks_exact_mut(groups)) {
                 // SAFETY: checked where packing began.
-                unsafe { pair_neighbours::<PARTS>(left.line(row, inner), pairs) };
+                unsafe { pair_neighbours::<N>(left.line(row, inner), pairs) };
             }
         });
     } else {
         for_each_row_block(packed, LENGTH * groups, |first, pairs| {
             for (strip, pairs) in (first..).zip(pairs.chunks_mut(LENGTH * groups)) {
-                pack_transposed_rows::<PARTS>(left, strip * LENGTH, inner, groups, pairs);
+                pack_transposed_rows::<N>(left, strip * LENGTH, inner, groups, pairs);
             }
         });
     }
 }
 
 /// At most [`LENGTH`] rows of a left side that is read transposed, from `first_row` on.
-fn pack_transposed_rows<const PARTS: usize>(
+fn pack_transposed_rows<const N: usize>(
     left: Matrix<'_>,
     first_row: usize,
     inner: usize,
@@ -57,23 +52,23 @@ fn pack_transposed_rows<const PARTS: usize>(
     const PLACES: PairPlaces = PairPlaces { panel: PANEL, part: SQUARE * LENGTH };
     let rows = first_row..first_row + packed.len() / groups;
     let packed: &mut [f32] = bytemuck::cast_slice_mut(packed);
-    let mut lines = [[[0.0; LENGTH]; SQUARE]; PARTS];
-    for first_pair in (0..groups / PARTS).step_by(SQUARE) {
-        let count = SQUARE.min(groups / PARTS - first_pair);
+    let mut lines = [[[0.0; LENGTH]; SQUARE]; N];
+    for first_pair in (0..groups / N).step_by(SQUARE) {
+        let count = SQUARE.min(groups / N - first_pair);
         let pairs: &mut [u32] = bytemuck::cast_slice_mut(lines.as_flattened_mut().as_flattened_mut());
         for line in 0..count {
             let place = &mut pairs[line * LENGTH..];
-            pair_rows::<PARTS>(left, first_pair + line, inner, rows.clone(), place, PLACES);
+            pair_rows::<N>(left, first_pair + line, inner, rows.clone(), place, PLACES);
         }
         for (part, lines) in lines.iter().enumerate() {
             let lines = lines.each_ref().map(|line| &line[..rows.len()]);
-            turn_lines(&lines[..count], &mut packed[PARTS * first_pair + part * SQUARE..], groups);
+            turn_lines(&lines[..count], &mut packed[N * first_pair + part * SQUARE..], groups);
         }
     }
 }
 
 /// The right side `[inner, columns]` in panels of pairs: `[⌈columns / 32⌉, groups, 32]`.
-pub(super) fn pack_right<const PARTS: usize>(
+pub(super) fn pack_right<const N: usize>(
     right: Matrix<'_>,
     inner: usize,
     columns: usize,
@@ -88,27 +83,27 @@ pub(super) fn pack_right<const PARTS: usize>(
         if right.is_row_major() {
             let columns = first..columns.min(first + at_once * PANEL);
             let places = PairPlaces { panel: of_panel, part: SQUARE * PANEL };
-            for pair in 0..groups / PARTS {
-                let first = PARTS * (pair / SQUARE * SQUARE) + pair % SQUARE;
-                pair_rows::<PARTS>(right, pair, inner, columns.clone(), &mut panels[first * PANEL..], places);
+            for pair in 0..groups / N {
+                let first = N * (pair / SQUARE * SQUARE) + pair % SQUARE;
+                pair_rows::<N>(right, pair, inner, columns.clone(), &mut panels[first * PANEL..], places);
             }
         } else {
             for (first, panel) in (first..).step_by(PANEL).zip(panels.chunks_exact_mut(of_panel)) {
-                pack_transposed_panel::<PARTS>(right, inner, first..columns.min(first + PANEL), panel);
+                pack_transposed_panel::<N>(right, inner, first..columns.min(first + PANEL), panel);
             }
         }
     });
 }
 
-fn pack_transposed_panel<const PARTS: usize>(
+fn pack_transposed_panel<const N: usize>(
     right: Matrix<'_>,
     inner: usize,
     columns: Range<usize>,
     panel: &mut [u32],
 ) {
-    let pairs = panel.len() / (PARTS * PANEL);
+    let pairs = panel.len() / (N * PANEL);
     let panel: &mut [f32] = bytemuck::cast_slice_mut(panel);
-    let mut lines = [[[0.0; LENGTH]; PARTS]; SQUARE];
+    let mut lines = [[[0.0; LENGTH]; N]; SQUARE];
     for first_pair in (0..pairs).step_by(LENGTH) {
         let count = LENGTH.min(pairs - first_pair);
         for half in 0..PANEL / SQUARE {
@@ -117,17 +112,17 @@ fn pack_transposed_panel<const PARTS: usize>(
                 let [first, last] = [first_pair, first_pair + count].map(|pair| values.len().min(2 * pair));
                 let line: &mut [u32] = bytemuck::cast_slice_mut(line.as_flattened_mut());
                 // SAFETY: checked where packing began.
-                unsafe { pair_neighbours::<PARTS>(&values[first..last], &mut line[..PARTS * count]) };
+                unsafe { pair_neighbours::<N>(&values[first..last], &mut line[..N * count]) };
             }
-            let place = &mut panel[PARTS * first_pair * PANEL + half * SQUARE..];
-            turn_lines(&lines.each_ref().map(|line| &line.as_flattened()[..PARTS * count]), place, PANEL);
+            let place = &mut panel[N * first_pair * PANEL + half * SQUARE..];
+            turn_lines(&lines.each_ref().map(|line| &line.as_flattened()[..N * count]), place, PANEL);
         }
     }
 }
 
 /// Pairs of the rows 2 · pair and 2 · pair + 1 of a matrix whose rows lie side by side, `columns` of them; zeros beyond the
 /// inner dimension.
-fn pair_rows<const PARTS: usize>(
+fn pair_rows<const N: usize>(
     matrix: Matrix<'_>,
     pair: usize,
     inner: usize,
@@ -142,5 +137,5 @@ fn pair_rows<const PARTS: usize>(
     let (first, second) = (row(2 * pair), row(2 * pair + 1));
     let ahead = AHEAD * matrix.line_stride();
     // SAFETY: checked where packing began.
-    unsafe { pair_lines::<PARTS>(first, second, columns.len(), pairs, places, ahead) };
+    unsafe { pair_lines::<N>(first, second, columns.len(), pairs, places, ahead) };
 }
