@@ -83,13 +83,22 @@ impl Blocks {
             let rows = row..self.rows.min(row + self.block_rows);
             work(rows, column..self.columns.min(column + self.block_columns));
         };
-        let blocks = 0..down * across;
-        let is_outside = rayon::current_thread_index().is_none();
-        if blocks.len() == 1 || is_outside && self.multiply_adds < SMALL_PRODUCT_OUTSIDE {
-            blocks.for_each(block);
-        } else {
-            for_each(blocks, block);
-        }
+        hand_out(self.multiply_adds, 0..down * across, block);
+    }
+}
+
+/// Calls `work` for each of a product's blocks, on this thread where to hand them out would cost more.
+pub(super) fn hand_out<T: Send>(
+    multiply_adds: usize,
+    blocks: impl ExactSizeIterator<Item = T>,
+    work: impl Fn(T) + Sync,
+) {
+    let is_outside = rayon::current_thread_index().is_none();
+    let smallest = if is_outside { SMALL_PRODUCT_OUTSIDE } else { SMALL_PRODUCT };
+    if blocks.len() == 1 || multiply_adds < smallest {
+        blocks.for_each(work);
+    } else {
+        for_each(blocks, work);
     }
 }
 

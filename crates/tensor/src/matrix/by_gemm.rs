@@ -11,8 +11,8 @@ const ROWS_OF_GEMM: RangeInclusive<usize> = FEWEST_ROWS..=384;
 /// The same where the right side is read transposed: it is turned or packed anew for every block of rows.
 const ROWS_OF_TRANSPOSED: RangeInclusive<usize> = 384..=usize::MAX;
 
-/// `result = left · right`, with left [rows, inner] and right [inner, columns] that cover their shapes; then
-/// `finish(row, first column, values)` for each part of a row.
+/// `result = left · right`, with left [rows, inner] and right [inner, columns]; then `finish(row, first column, values)` for each
+/// part of a row.
 pub(super) fn gemm_product_then(
     result: &mut [f32],
     left: Matrix<'_>,
@@ -21,6 +21,10 @@ pub(super) fn gemm_product_then(
     finish: impl Fn(usize, usize, &mut [f32]) + Sync,
 ) {
     let rows = result.len() / columns;
+    assert!(
+        result.len() == rows * columns && left.covers(rows, inner) && right.covers(inner, columns),
+        "an operation asked for a product beyond its inputs"
+    );
     let result = RowParts::new(result, columns);
     let rows_of_block = if right.is_row_major() { ROWS_OF_GEMM } else { ROWS_OF_TRANSPOSED };
     Blocks::new(rows, inner, columns, rows_of_block).for_each(|rows, columns| {

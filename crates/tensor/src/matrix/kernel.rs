@@ -167,6 +167,7 @@ impl Group for SplitPair {
         columns: Range<usize>,
         result: Place,
     ) {
+        assert!(right.starts.is_none(), "sums of split values start from 0");
         // SAFETY: the caller's promises.
         unsafe { amx::tiles::<Self>(left, right, rows, columns, result) }
     }

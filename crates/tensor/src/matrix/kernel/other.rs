@@ -19,9 +19,9 @@ without_instructions!(Bf16Pair);
 without_instructions!(SplitPair);
 without_instructions!(Bytes);
 
-pub(in super::super) unsafe fn pair_neighbours<const PARTS: usize>(_: &[f32], _: &mut [u32]) {}
+pub(in super::super) unsafe fn pair_neighbours<const N: usize>(_: &[f32], _: &mut [u32]) {}
 
-pub(in super::super) unsafe fn pair_lines<const PARTS: usize>(
+pub(in super::super) unsafe fn pair_lines<const N: usize>(
     _: &[f32],
     _: &[f32],
     _: usize,

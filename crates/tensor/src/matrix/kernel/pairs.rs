@@ -17,7 +17,7 @@ const AHEAD: usize = 512;
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(in super::super) fn pair_neighbours<const N: usize>(line: &[f32], pairs: &mut [u32]) {
     let whole = line.len() / 32;
-    assert!(pairs.len() >= whole * N * 16);
+    assert!(pairs.len() >= N * line.len().div_ceil(2));
     for block in 0..whole {
         // SAFETY: 32 values of the line are left, and half as many pairs for each part.
         unsafe {
@@ -83,11 +83,12 @@ pub(in super::super) fn pair_lines<const N: usize>(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn neighbours<const N: usize>(low: __m512, high: __m512) -> [__m512i; N] {
+    const { assert!(N == 1 || N == PARTS) };
     let mut pairs = [rounded(low, high); N];
     if N == PARTS {
         let (low, high) = (parts(low), parts(high));
         for (pairs, (low, high)) in pairs.iter_mut().zip(low.into_iter().zip(high)) {
-            *pairs = _mm512_permutex2var_epi16(low, words(UPPER), high);
+            *pairs = _mm512_permutex2var_epi16(low, order(UPPER), high);
         }
     }
     pairs
@@ -97,11 +98,13 @@ fn neighbours<const N: usize>(low: __m512, high: __m512) -> [__m512i; N] {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn interleaved<const N: usize>(first: __m512, second: __m512) -> [__m512i; N] {
-    let mut pairs = [_mm512_permutexvar_epi16(words(HALVES), rounded(first, second)); N];
+    const { assert!(N == 1 || N == PARTS) };
+    const UPPER_HALVES: u32 = 0xaaaa_aaaa;
+    let mut pairs = [_mm512_permutexvar_epi16(order(HALVES), rounded(first, second)); N];
     if N == PARTS {
         let (first, second) = (parts(first), parts(second));
         for (pairs, (first, second)) in pairs.iter_mut().zip(first.into_iter().zip(second)) {
-            *pairs = _mm512_or_si512(_mm512_srli_epi32::<16>(first), second);
+            *pairs = _mm512_mask_blend_epi16(UPPER_HALVES, _mm512_srli_epi32::<16>(first), second);
         }
     }
     pairs
@@ -115,7 +118,8 @@ fn rounded(low: __m512, high: __m512) -> __m512i {
     unsafe { transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)) }
 }
 
-/// Values as sums of bf16, each in the upper half of an f32: the nearest, the nearest of what is left, and the rest.
+/// Values as sums of bf16: the nearest, the nearest of what is left, and the rest. Each is the upper half of an f32; in the lower
+/// there may be what AMX takes for 0.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn parts(values: __m512) -> [__m512i; PARTS] {
@@ -158,10 +162,11 @@ const HALVES: [u16; 32] = {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn words(words: [u16; 32]) -> __m512i {
+fn order(order: [u16; 32]) -> __m512i {
     // SAFETY: plain bits.
-    unsafe { transmute::<[u16; 32], __m512i>(words) }
+    unsafe { transmute::<[u16; 32], __m512i>(order) }
 }
+
 /// The first 16 values; zeros beyond the end.
 #[inline]
 #[target_feature(enable = "avx512f")]

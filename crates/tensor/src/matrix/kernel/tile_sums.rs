@@ -76,7 +76,8 @@ macro_rules! multiply_add {
     };
 }
 
-/// Asks for three rows of the result. Tiles are stored in columns of lines: the processor does not see what comes next.
+/// Asks for three rows of the result, two of which may lie below its last. Tiles are stored in columns of lines: the processor
+/// does not see what comes next.
 macro_rules! ask_ahead {
     () => {
         "prefetchw [{ahead}]
@@ -166,8 +167,8 @@ impl TileProduct for Bf16Pair {
 }
 
 impl TileProduct for SplitPair {
-    /// The products of the greatest parts are added last: until then the sums are 2⁻⁸ of what they will be, and so are their
-    /// errors. From one product to the next only one side is read anew.
+    /// The products of the greatest parts are added last: until then the sums are at most 2⁻⁷ of Σ |x y|, and so are their errors.
+    /// From each product to the next in the first loop only one side is read anew.
     #[inline(always)]
     unsafe fn sums(sides: Sides, result: Place) {
         // SAFETY: the caller's promises; tiles are read and written within the shapes that were loaded.
