@@ -7,11 +7,11 @@ use super::kernel::PANEL;
 use crate::parallel::for_each;
 
 /// Multiply-adds below which a product is one block: handing it out would cost more.
-const SMALL_PRODUCT: usize = 2_000_000;
+pub(super) const SMALL_PRODUCT: usize = 2_000_000;
+/// The same in f32, which takes longer.
+pub(super) const SMALL_PRODUCT_IN_F32: usize = 500_000;
 /// The same where the caller is no thread of the pool: it would have to be woken.
 const SMALL_PRODUCT_OUTSIDE: usize = 10_000_000;
-/// Multiply-adds that a block has at least, where there are columns enough.
-const SMALLEST_BLOCK: usize = 1_500_000;
 /// Columns of a block are a multiple of these: what `gemm` and the packed kernel hold in registers, or half of it.
 const COLUMN_STEP: usize = 64;
 /// Blocks that a large product is cut into at least, where it has rows enough.
@@ -36,18 +36,18 @@ pub(super) struct Blocks {
 
 impl Blocks {
     /// Cut by columns first, so that each part of the right side is read by few blocks; what is tall or narrow is cut by rows
-    /// too, `rows_of_block` or so a block.
+    /// too, `rows_of_block` or so a block. Below `small_product` multiply-adds it is one block.
     pub(super) fn new(
-        rows: usize,
-        inner: usize,
-        columns: usize,
+        [rows, inner, columns]: [usize; 3],
         rows_of_block: RangeInclusive<usize>,
+        small_product: usize,
     ) -> Self {
         let whole = Self::whole(rows, inner, columns);
-        if whole.multiply_adds < SMALL_PRODUCT {
+        if whole.multiply_adds < small_product {
             return whole;
         }
-        let block_columns = SMALLEST_BLOCK.div_ceil(rows * inner).next_multiple_of(COLUMN_STEP);
+        let block_columns =
+            smallest_block(small_product).div_ceil(rows * inner).next_multiple_of(COLUMN_STEP);
         let across = columns.div_ceil(block_columns);
         let down = (BLOCKS / across).max(rows / rows_of_block.end()).max(1);
         let block_rows = rows.div_ceil(down).max(*rows_of_block.start()).next_multiple_of(ROW_STEP);
@@ -56,7 +56,7 @@ impl Blocks {
 
     /// For a kernel of tiles, which waits for both sides: cut by rows and by columns, so that what a block reads of either is
     /// small beside what it computes.
-    pub(super) fn of_tiles(rows: usize, inner: usize, columns: usize) -> Self {
+    pub(super) fn of_tiles([rows, inner, columns]: [usize; 3]) -> Self {
         let whole = Self::whole(rows, inner, columns);
         if whole.multiply_adds < SMALL_PRODUCT {
             return whole;
@@ -64,7 +64,7 @@ impl Blocks {
         let down = ((rows + ROWS_OF_TILES / 4) / ROWS_OF_TILES).max(1);
         let block_rows = rows.div_ceil(down).next_multiple_of(ROW_STEP_OF_TILES);
         let across = (BLOCKS / down).max(PARTS_OF_TILES);
-        let fewest_columns = SMALLEST_BLOCK.div_ceil(block_rows.min(rows) * inner);
+        let fewest_columns = smallest_block(SMALL_PRODUCT).div_ceil(block_rows.min(rows) * inner);
         let block_columns = columns.div_ceil(across).max(fewest_columns).next_multiple_of(PANEL);
         Self { block_rows, block_columns, ..whole }
     }
@@ -87,6 +87,11 @@ impl Blocks {
     }
 }
 
+/// Multiply-adds that a block has at least, where there are columns enough.
+fn smallest_block(small_product: usize) -> usize {
+    small_product / 4 * 3
+}
+
 /// Calls `work` for each of a product's blocks, on this thread where to hand them out would cost more.
 pub(super) fn hand_out<T: Send>(
     multiply_adds: usize,
@@ -94,8 +99,7 @@ pub(super) fn hand_out<T: Send>(
     work: impl Fn(T) + Sync,
 ) {
     let is_outside = rayon::current_thread_index().is_none();
-    let smallest = if is_outside { SMALL_PRODUCT_OUTSIDE } else { SMALL_PRODUCT };
-    if blocks.len() == 1 || multiply_adds < smallest {
+    if blocks.len() == 1 || is_outside && multiply_adds < SMALL_PRODUCT_OUTSIDE {
         blocks.for_each(work);
     } else {
         for_each(blocks, work);
@@ -187,9 +191,12 @@ mod tests {
                     part.iter_mut().for_each(|count| *count += 1);
                 }
             };
-            Blocks::new(rows, inner, columns, fewest..=fewest + more).for_each(count);
-            Blocks::of_tiles(rows, inner, columns).for_each(count);
-            prop_assert!(counts.lock().unwrap().iter().all(|&count| count == 2));
+            let shape = [rows, inner, columns];
+            for small_product in [SMALL_PRODUCT, SMALL_PRODUCT_IN_F32] {
+                Blocks::new(shape, fewest..=fewest + more, small_product).for_each(count);
+            }
+            Blocks::of_tiles(shape).for_each(count);
+            prop_assert!(counts.lock().unwrap().iter().all(|&count| count == 3));
         }
     }
 }

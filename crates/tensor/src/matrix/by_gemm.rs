@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::blocks::Blocks;
+use super::blocks::{Blocks, SMALL_PRODUCT_IN_F32};
 use super::grouped::FEWEST_ROWS;
 use super::{Matrix, RowParts, turned};
 
@@ -27,7 +27,7 @@ pub(super) fn gemm_product_then(
     );
     let result = RowParts::new(result, columns);
     let rows_of_block = if right.is_row_major() { ROWS_OF_GEMM } else { ROWS_OF_TRANSPOSED };
-    Blocks::new(rows, inner, columns, rows_of_block).for_each(|rows, columns| {
+    Blocks::new([rows, inner, columns], rows_of_block, SMALL_PRODUCT_IN_F32).for_each(|rows, columns| {
         let product = |right: Matrix<'_>| {
             // SAFETY: both sides cover their shapes, and the blocks of the result are disjoint.
             unsafe {

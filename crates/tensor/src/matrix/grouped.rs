@@ -31,8 +31,8 @@ pub(super) unsafe fn grouped_product_then<G: Group>(
     );
     let result = RowParts::new(result, columns);
     let blocks = match kernel {
-        Kernel::Tiles => Blocks::of_tiles(rows, inner, columns),
-        Kernel::Vectors => Blocks::new(rows, inner, columns, ROWS),
+        Kernel::Tiles => Blocks::of_tiles([rows, inner, columns]),
+        Kernel::Vectors => Blocks::new([rows, inner, columns], ROWS, G::SMALL_PRODUCT),
     };
     blocks.for_each(|rows, columns| {
         // SAFETY: the caller has checked the processor; both sides cover the result, whose blocks are disjoint and begin with

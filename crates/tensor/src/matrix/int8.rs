@@ -12,7 +12,7 @@
 use std::ops::Range;
 
 use super::RowParts;
-use super::blocks::Blocks;
+use super::blocks::{Blocks, SMALL_PRODUCT};
 use super::grouped::{ROWS, grouped_product_then};
 use super::kernel::{Bytes, Group, Kernel, PANEL, Right};
 use crate::lanes::vectorized;
@@ -143,7 +143,7 @@ pub(crate) fn product_int8_then(
         },
         None => {
             let result = RowParts::new(result, columns);
-            Blocks::new(rows, inner, columns, ROWS).for_each(|rows, columns| {
+            Blocks::new([rows, inner, columns], ROWS, SMALL_PRODUCT).for_each(|rows, columns| {
                 let sums = |row: usize, part: &mut [f32]| {
                     row_sums(&left[row * groups..(row + 1) * groups], sides, columns.clone(), part);
                     scale_and_finish(row, columns.start, part);

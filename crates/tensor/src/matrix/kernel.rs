@@ -23,6 +23,7 @@ mod tile_sums;
 
 use std::ops::Range;
 
+use super::blocks;
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) use other::{pair_lines, pair_neighbours};
 #[cfg(target_arch = "x86_64")]
@@ -87,6 +88,9 @@ pub(super) struct Place {
 
 /// A kind of group.
 pub(super) trait Group {
+    /// Multiply-adds below which a product is one block.
+    const SMALL_PRODUCT: usize = blocks::SMALL_PRODUCT;
+
     /// Whether this processor has the instructions.
     fn runs_on(kernel: Kernel) -> bool;
 
@@ -134,6 +138,8 @@ pub(super) struct Bytes;
 
 #[cfg(target_arch = "x86_64")]
 impl Group for Single {
+    const SMALL_PRODUCT: usize = blocks::SMALL_PRODUCT_IN_F32;
+
     fn runs_on(kernel: Kernel) -> bool {
         kernel == Kernel::Vectors && is_x86_feature_detected!("avx512f")
     }

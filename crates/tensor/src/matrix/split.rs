@@ -73,7 +73,7 @@ pub(super) unsafe fn split_product_then(
         let own = (round == 0).then_some(&mut *result);
         let sums = own.into_iter().chain(others.chunks_exact_mut(count));
         let sums: Vec<_> = sums.map(|sums| RowParts::new(sums, columns)).collect();
-        // SAFETY: the caller has checked the processor.
+        // SAFETY: the caller has checked the processor; the blocks are disjoint.
         unsafe {
             product.sums(inner_cuts_at_once, &sums, |sums, rows, columns| {
                 let first = columns.start;

@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn values_gradients_and_the_masks_that_follow_are_those_of_the_part_itself() {
-        // `gemm` sums more than 512 terms in parts.
+        // `gemm` sums more than 512 terms in parts, and split products more than 416.
         for width in [6, 700] {
             on_each_device(|device| assert_eq!(results(true, width, device), results(false, width, device)));
         }
