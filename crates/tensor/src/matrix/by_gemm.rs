@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::blocks::{Blocks, SMALL_PRODUCT_IN_F32};
 use super::grouped::FEWEST_ROWS;
-use super::{Matrix, RowParts, turned};
+use super::{Matrix, RowParts, rows_of, turned};
 
 /// Rows of a block, so that the left side's stay in the second cache from one block of columns to the next.
 const ROWS_OF_GEMM: RangeInclusive<usize> = FEWEST_ROWS..=384;
@@ -20,14 +20,11 @@ pub(super) fn gemm_product_then(
     [inner, columns]: [usize; 2],
     finish: impl Fn(usize, usize, &mut [f32]) + Sync,
 ) {
-    let rows = result.len() / columns;
-    assert!(
-        result.len() == rows * columns && left.covers(rows, inner) && right.covers(inner, columns),
-        "an operation asked for a product beyond its inputs"
-    );
+    let rows = rows_of(result, left, right, [inner, columns]);
     let result = RowParts::new(result, columns);
     let rows_of_block = if right.is_row_major() { ROWS_OF_GEMM } else { ROWS_OF_TRANSPOSED };
     Blocks::new([rows, inner, columns], rows_of_block, SMALL_PRODUCT_IN_F32).for_each(|rows, columns| {
+        let left = left.beginning_at(rows.start, 0);
         let product = |right: Matrix<'_>| {
             // SAFETY: both sides cover their shapes, and the blocks of the result are disjoint.
             unsafe {
@@ -39,7 +36,7 @@ pub(super) fn gemm_product_then(
                     1,
                     result.columns() as isize,
                     false,
-                    left.values.as_ptr().add(rows.start * left.row_stride),
+                    left.values.as_ptr(),
                     left.column_stride as isize,
                     left.row_stride as isize,
                     right.values.as_ptr(),

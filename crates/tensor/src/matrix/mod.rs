@@ -1,7 +1,7 @@
 //! Matrix products for fixed blocks of the result: in f32 by the `gemm` crate, called on one thread, or by AMX in parts that
 //! are bf16; of bf16, of 8-bit integers, and of few rows with a kept matrix by a kernel of our own.
 //!
-//! Blocks depend on the shape alone, so every value is summed in the same order at any thread count.
+//! In which order a value is summed depends on the shape alone, so it is the same at any thread count.
 
 mod bf16;
 mod blocks;
@@ -17,11 +17,11 @@ mod turned;
 pub(crate) use bf16::{Bf16Right, product_bf16_then};
 pub(crate) use blocks::RowParts;
 use by_gemm::gemm_product_then;
-
-use crate::Precision;
 pub(crate) use int8::{Int8Matrix, Int8Right, LONGEST_SUM, product_int8_then};
 pub(crate) use single::{F32Right, product_of_kept_then};
 use split::split_product_then;
+
+use crate::Precision;
 
 /// A matrix to be read: values, and whether to read it transposed.
 #[derive(Clone, Copy)]
@@ -117,6 +117,16 @@ pub(crate) fn product_then(
         return unsafe { split_product_then(kernel, result, left, right, [inner, columns], finish) };
     }
     gemm_product_then(result, left, right, [inner, columns], finish);
+}
+
+/// The rows of a result `[rows, columns]`, checked to be covered by both sides.
+fn rows_of(result: &[f32], left: Matrix<'_>, right: Matrix<'_>, [inner, columns]: [usize; 2]) -> usize {
+    let rows = result.len() / columns;
+    assert!(
+        result.len() == rows * columns && left.covers(rows, inner) && right.covers(inner, columns),
+        "an operation asked for a product beyond its inputs"
+    );
+    rows
 }
 
 #[cfg(test)]

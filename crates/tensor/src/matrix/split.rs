@@ -25,7 +25,7 @@ use super::blocks::hand_out;
 use super::grouped::FEWEST_ROWS;
 use super::kernel::{Group, Kernel, PANEL, PARTS, Place, Right, SplitPair};
 use super::packing::{groups, pack_left, pack_right};
-use super::{Matrix, RowParts};
+use super::{Matrix, RowParts, rows_of};
 use crate::lanes::add;
 use crate::memory::{self, AlignedWords};
 use crate::parallel::for_each_row_block;
@@ -63,7 +63,8 @@ pub(super) unsafe fn split_product_then(
     finish: impl Fn(usize, usize, &mut [f32]) + Sync,
 ) {
     let count = result.len();
-    let product = Product::new(kernel, left, right, [count / columns, columns]);
+    let rows = rows_of(result, left, right, [inner, columns]);
+    let product = Product::new(kernel, left, right, [rows, columns]);
     let inner_cuts: Vec<_> = cuts(inner, inner.div_ceil(INNER)).collect();
     let is_whole = inner_cuts.len() == 1;
     // The sums over the first cut go to the result, to which the others' are added.

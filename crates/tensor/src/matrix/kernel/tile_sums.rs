@@ -19,8 +19,9 @@ pub(super) trait TileProduct {
     /// Sums of two tiles of rows and [`PANEL`] columns; their bits are those of an f32 or an i32.
     unsafe fn sums(sides: Sides, result: Place);
 
-    /// Turns sums into f32 where they lie.
-    unsafe fn to_f32(sums: Place, rows: usize);
+    /// Turns sums into f32 where they lie, unless they are f32.
+    #[inline(always)]
+    unsafe fn to_f32(_sums: Place, _rows: usize) {}
 }
 
 /// Where both sides begin.
@@ -161,9 +162,6 @@ macro_rules! sums_by {
 
 impl TileProduct for Bf16Pair {
     sums_by!("tdpbf16ps");
-
-    #[inline(always)]
-    unsafe fn to_f32(_: Place, _: usize) {}
 }
 
 impl TileProduct for SplitPair {
@@ -223,9 +221,6 @@ impl TileProduct for SplitPair {
             );
         }
     }
-
-    #[inline(always)]
-    unsafe fn to_f32(_: Place, _: usize) {}
 }
 
 impl TileProduct for Bytes {
