@@ -46,8 +46,9 @@ impl Blocks {
         if whole.multiply_adds < small_product {
             return whole;
         }
-        let block_columns =
-            smallest_block(small_product).div_ceil(rows * inner).next_multiple_of(COLUMN_STEP);
+        // An even number: where there are few, two threads have as much each.
+        let most = (whole.multiply_adds / smallest_block(small_product) / 2 * 2).max(1);
+        let block_columns = columns.div_ceil(most).next_multiple_of(COLUMN_STEP);
         let across = columns.div_ceil(block_columns);
         let down = (BLOCKS / across).max(rows / rows_of_block.end()).max(1);
         let block_rows = rows.div_ceil(down).max(*rows_of_block.start()).next_multiple_of(ROW_STEP);

@@ -17,10 +17,16 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A moment of waiting for what another thread is about to do.
-pub(super) fn pause() {
-    (0..ROUNDS).for_each(|_| spin_loop());
+/// Waits a moment for what another thread is about to do; whether it is done.
+pub(super) fn pause_until(is_done: impl Fn() -> bool) -> bool {
+    for _ in 0..ROUNDS {
+        if is_done() {
+            return true;
+        }
+        spin_loop();
+    }
     thread::yield_now();
+    false
 }
 
 /// Calls that anyone may take, one after the other.
@@ -87,9 +93,7 @@ impl Job {
 
     /// Waits for the calls that others have taken. Panics where one of all calls did.
     pub(super) fn finish(&self) {
-        while self.unfinished.load(Acquire) > 0 {
-            pause();
-        }
+        while !pause_until(|| self.unfinished.load(Acquire) == 0) {}
         if let Some(panic) = lock(&self.panic).take() {
             resume_unwind(panic);
         }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, fence};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::job::{Job, lock, pause};
+use super::job::{Job, lock, pause_until};
 
 /// How long a helper looks out for more to do.
 const PATIENCE: Duration = Duration::from_micros(200);
@@ -90,17 +90,12 @@ impl Team {
     fn help(&self, place: usize) {
         let came = Instant::now();
         let (mut seen, mut last) = (0, came);
-        loop {
-            let posted = self.posted.load(Acquire);
-            if posted != seen {
-                seen = posted;
+        while last.elapsed() < PATIENCE && came.elapsed() < STAY {
+            if pause_until(|| self.posted.load(Acquire) != seen) {
+                seen = self.posted.load(Acquire);
                 let job = lock(&self.job).clone();
                 busy(|| job.iter().for_each(|job| job.take_part(place)));
                 last = Instant::now();
-            } else if last.elapsed() < PATIENCE && came.elapsed() < STAY {
-                pause();
-            } else {
-                return;
             }
         }
     }
