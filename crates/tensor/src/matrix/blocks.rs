@@ -46,7 +46,7 @@ impl Blocks {
         if whole.multiply_adds < small_product {
             return whole;
         }
-        // An even number: where there are few, two threads have as much each.
+        // Even, so that two threads have as much each, as far as the step of the columns lets them.
         let most = (whole.multiply_adds / smallest_block(small_product) / 2 * 2).max(1);
         let block_columns = columns.div_ceil(most).next_multiple_of(COLUMN_STEP);
         let across = columns.div_ceil(block_columns);
