@@ -67,7 +67,8 @@ fn a_step_on_a_gpu_fetches_nothing_and_is_one_graph() {
 }
 
 fn summed_losses(model: &Model, examples: &[&Example], mut pass: Pass) -> Tensor {
-    let forward = model.forward_labelled(model.parameters(), examples, &mut pass).unwrap();
+    let batch = model.labelled_batch(examples);
+    let forward = model.forward(model.parameters(), &batch.texts, &batch.labelled, &mut pass).unwrap();
     let losses = forward.outputs.iter().enumerate().filter_map(|(task, output)| {
         let (output, targets) = (output.as_ref()?, targets_of(examples, task));
         let loss =

@@ -33,8 +33,11 @@ pub fn evaluate(model: &Model, parameters: &Parameters, examples: &[&Example]) -
     while !rest.is_empty() {
         let (texts, later) = rest.split_at(batch_length(rest));
         rest = later;
+        let batch = model.labelled_batch(texts);
         for tasks in &passes {
-            let forward = model.forward_some(parameters, texts, tasks, &mut Pass::inference())?;
+            let mut wanted = batch.labelled.clone();
+            (0..wanted.len()).filter(|task| !tasks.contains(task)).for_each(|task| wanted[task].clear());
+            let forward = model.forward(parameters, &batch.texts, &wanted, &mut Pass::inference())?;
             for (task, output) in forward.outputs.iter().enumerate() {
                 let Some(output) = output else { continue };
                 let predictions = model.decode(task, parameters, output)?;

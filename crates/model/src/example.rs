@@ -2,9 +2,8 @@
 
 use polytask_data::{Encoded, PackedBatch, Row, Tokenizer};
 use polytask_task::{Level, Target};
-use polytask_tensor::{Parameters, Pass};
 
-use crate::{Error, Forward, Model, ModelConfig, Result};
+use crate::{Error, Model, ModelConfig, Result};
 
 /// One text as the model trains on it and is measured on it.
 #[derive(Clone, Debug)]
@@ -25,40 +24,22 @@ pub fn pack<'a>(examples: impl IntoIterator<Item = &'a Example>) -> PackedBatch 
     PackedBatch::pack(&examples.into_iter().map(|example| &example.encoded).collect::<Vec<_>>())
 }
 
-impl Model {
-    /// One pass over some examples: each task's output for those that have a label for it, in the order of
-    /// [`targets_of`].
-    ///
-    /// # Errors
-    /// The examples do not fit the model.
-    pub fn forward_labelled(
-        &self,
-        parameters: &Parameters,
-        examples: &[&Example],
-        pass: &mut Pass,
-    ) -> Result<Forward> {
-        let all: Vec<usize> = (0..self.config().tasks.len()).collect();
-        self.forward_some(parameters, examples, &all, pass)
-    }
+/// Some examples as the model reads them in one pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelledBatch {
+    /// Their texts, in their order.
+    pub texts: PackedBatch,
+    /// For each task the places of those that have a label for it: whose outputs stand in the order of [`targets_of`].
+    pub labelled: Vec<Vec<usize>>,
+}
 
-    /// The same for some of the tasks, by their places.
-    ///
-    /// # Errors
-    /// The examples do not fit the model.
-    pub(crate) fn forward_some(
-        &self,
-        parameters: &Parameters,
-        examples: &[&Example],
-        tasks: &[usize],
-        pass: &mut Pass,
-    ) -> Result<Forward> {
-        let batch = pack(examples.iter().copied());
-        let labelled = |task: usize| -> Vec<usize> {
-            let is_wanted = |&place: &usize| tasks.contains(&task) && examples[place].targets[task].is_some();
-            (0..examples.len()).filter(is_wanted).collect()
-        };
-        let wanted: Vec<Vec<usize>> = (0..self.config().tasks.len()).map(labelled).collect();
-        self.forward(parameters, &batch, &wanted, pass)
+impl Model {
+    /// Some examples as [`forward`](Model::forward) reads them.
+    pub fn labelled_batch(&self, examples: &[&Example]) -> LabelledBatch {
+        let has_label = |place: &usize, task: usize| examples[*place].targets[task].is_some();
+        let labelled = |task| (0..examples.len()).filter(|place| has_label(place, task)).collect();
+        let tasks = self.config().tasks.len();
+        LabelledBatch { texts: pack(examples.iter().copied()), labelled: (0..tasks).map(labelled).collect() }
     }
 }
 

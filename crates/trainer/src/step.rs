@@ -1,6 +1,6 @@
 //! One batch: forward, the summed loss, backward.
 
-use polytask_model::{Example, Model, targets_of};
+use polytask_model::{Example, LabelledBatch, Model, targets_of};
 use polytask_tensor::{Device, Gradients, Pass, Tensor, ops};
 
 use crate::ranks::{Joined, PartLoss, join};
@@ -16,14 +16,15 @@ pub(crate) struct BatchResult {
 }
 
 /// L = Σ_t w_t L_t over the tasks that have a label in the batch, and its gradients, from the examples of the batch that are
-/// this rank's. A task without a label adds nothing.
+/// this rank's, which are also given packed. A task without a label adds nothing.
 pub(crate) fn train_on(
     model: &Model,
     examples: &[&Example],
+    batch: &LabelledBatch,
     mut pass: Pass,
     ranks: &dyn Communicator,
 ) -> Result<BatchResult> {
-    let forward = model.forward_labelled(model.parameters(), examples, &mut pass)?;
+    let forward = model.forward(model.parameters(), &batch.texts, &batch.labelled, &mut pass)?;
     let tasks = &model.config().tasks;
     let mut parts = Vec::with_capacity(tasks.len());
     for (task, output) in forward.outputs.iter().enumerate() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use polytask_data::Step;
-use polytask_model::{Example, Model, ModelFolder, write_file};
+use polytask_model::{Example, LabelledBatch, Model, ModelFolder, write_file};
 use polytask_tensor::{
     Capture, Device, GpuRanks, Gradient, GradientNorm, Gradients, ParameterId, Parameters, Pass,
 };
@@ -17,7 +17,7 @@ use crate::observer::{Observer, StepProgress};
 use crate::planned::Planned;
 use crate::ranks::{any, check_alike, join_gpus, part, sum_gradients};
 use crate::state::{Progress, Totals};
-use crate::step::train_on;
+use crate::step::{BatchResult, train_on};
 use crate::{
     Alone, Communicator, OptimizerState, Prepared, Result, Update, average, checkpoint, clipping_factor,
     gradient_norm, learning_rate_factor,
@@ -190,6 +190,7 @@ impl Trainer {
     /// Trains the rest of the epoch; false where the observer asked to stop.
     fn finish_epoch(&mut self, plan: &[Step], observer: &mut dyn Observer) -> Result<bool> {
         let accumulation = self.prepared.settings.gradient_accumulation.max(1);
+        let mut packed = self.pack(plan, self.progress.batch);
         while self.progress.batch < plan.len() {
             let start = Instant::now();
             let from = self.progress.batch;
@@ -202,7 +203,9 @@ impl Trainer {
             for (offset, step) in group.iter().enumerate() {
                 let train = &self.prepared.sets[step.data_set].train;
                 totals.count_texts(step.rows.iter().map(|&row| train[row].encoded.pieces()));
-                if let Some(gradients) = self.train_batch(step, from + offset)? {
+                let (gradients, next) = self.train_batch(plan, from + offset, &packed)?;
+                packed = next;
+                if let Some(gradients) = gradients {
                     sum.add(gradients)?;
                     terms += 1;
                 }
@@ -227,19 +230,36 @@ impl Trainer {
         Ok(true)
     }
 
-    /// The gradients of a batch; `None` where nothing can be learnt from it.
-    fn train_batch(&mut self, step: &Step, batch: usize) -> Result<Option<Gradients>> {
+    /// The gradients of a batch, `None` where nothing can be learnt from it; and the one after it, packed meanwhile.
+    fn train_batch(
+        &mut self,
+        plan: &[Step],
+        batch: usize,
+        packed: &LabelledBatch,
+    ) -> Result<(Option<Gradients>, LabelledBatch)> {
         self.progress.batches += 1;
         let (rank, size) = (self.ranks.rank(), self.ranks.size());
         // Each rank's pass is one of its own, with its own random numbers.
         let pass = self.progress.batches * size as u64 + rank as u64;
         let pass = Pass::training(self.prepared.settings.seed, pass);
-        let set = &self.prepared.sets[step.data_set];
-        let rows = &step.rows[part(step.rows.len(), rank, size)];
-        let examples: Vec<&Example> = rows.iter().map(|&row| &set.train[row]).collect();
-        let result = train_on(&self.prepared.model, &examples, pass, self.ranks.as_ref())?;
-        self.keep_unread(result.losses, batch)?;
-        Ok(result.gradients)
+        let (model, ranks) = (&self.prepared.model, self.ranks.as_ref());
+        let examples = self.examples(plan, batch);
+        let (result, next) =
+            rayon::join(|| train_on(model, &examples, packed, pass, ranks), || self.pack(plan, batch + 1));
+        let BatchResult { losses, gradients } = result?;
+        self.keep_unread(losses, batch)?;
+        Ok((gradients, next))
+    }
+
+    /// This rank's examples of a batch; none behind the last batch of the plan.
+    fn examples(&self, plan: &[Step], batch: usize) -> Vec<&Example> {
+        let Some(Step { data_set, rows }) = plan.get(batch) else { return Vec::new() };
+        let own = part(rows.len(), self.ranks.rank(), self.ranks.size());
+        rows[own].iter().map(|&row| &self.prepared.sets[*data_set].train[row]).collect()
+    }
+
+    fn pack(&self, plan: &[Step], batch: usize) -> LabelledBatch {
+        self.prepared.model.labelled_batch(&self.examples(plan, batch))
     }
 
     /// One optimizer step with the mean of some batches' gradients, given their sum and their number.
