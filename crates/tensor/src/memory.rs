@@ -6,7 +6,12 @@ use std::ops::{Deref, DerefMut, Range};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// Shorter ones are left to the allocator, which is as quick for them.
-const SHORTEST_KEPT: usize = 4096;
+const SHORTEST_KEPT: usize = 64;
+/// Shorter ones than these have multiples of [`STEP`] values, so that few lengths serve all, found without a search.
+const LONG: usize = 4096;
+const STEP: usize = 256;
+/// So many lie ready of a short length, at most.
+const SHORT_READY: usize = 64;
 /// What may lie ready beyond the most that was ever held, since lengths change from batch to batch.
 const SLACK_BYTES: usize = 16 << 20;
 /// Bytes of a cache line.
@@ -27,12 +32,12 @@ pub fn overwritable(length: usize) -> Values {
         // The tests of this crate find who reads what it has not written.
         return vec![f32::NAN; length].into();
     }
-    kept(length).unwrap_or_else(|| vec![0.0; length].into())
+    kept(length).unwrap_or_else(|| new(length))
 }
 
 /// Zeros, in memory that goes round as that of [`overwritable`].
 pub fn zeros(length: usize) -> Values {
-    let Some(mut values) = kept(length) else { return vec![0.0; length].into() };
+    let Some(mut values) = kept(length) else { return new(length) };
     values.fill(0.0);
     values
 }
@@ -44,6 +49,13 @@ fn kept(length: usize) -> Option<Values> {
     }
     let memory = pool().take(length)?;
     Some(Values::of(memory, length))
+}
+
+/// So many zeros, in memory that can be kept.
+fn new(length: usize) -> Values {
+    let is_short = (SHORTEST_KEPT..LONG).contains(&length);
+    let memory = vec![0.0; if is_short { length.next_multiple_of(STEP) } else { length }];
+    Values::of(memory, length)
 }
 
 /// The values of a tensor: their memory is given back when the last tensor that shares them is dropped.
@@ -140,7 +152,9 @@ pub fn release() {
 
 #[derive(Default)]
 struct Pool {
-    /// By length, and by when they came.
+    /// Short ones by their length in steps, the last that came on top.
+    short: [Vec<Vec<f32>>; LONG / STEP],
+    /// Long ones by length, and by when they came.
     ready: BTreeMap<(usize, u64), Vec<f32>>,
     /// The lengths of what lies ready, by when they came.
     order: BTreeMap<u64, usize>,
@@ -155,10 +169,20 @@ fn pool() -> MutexGuard<'static, Pool> {
 }
 
 impl Pool {
+    /// One that fits.
+    fn take(&mut self, length: usize) -> Option<Vec<f32>> {
+        let found = match self.short.get_mut(length.div_ceil(STEP)) {
+            Some(ready) => ready.pop(),
+            None => self.take_long(length),
+        };
+        self.statistics.allocations += u64::from(found.is_none());
+        found
+    }
+
     /// The smallest that fits and is not more than twice as long; of those the one that came last, which may still be near
     /// the processor. Where none fits, the longest of the shorter ones goes: so, batch after batch, what lies ready becomes
     /// long enough for the longest.
-    fn take(&mut self, length: usize) -> Option<Vec<f32>> {
+    fn take_long(&mut self, length: usize) -> Option<Vec<f32>> {
         let first = |ready: &BTreeMap<(usize, u64), _>| {
             ready.range((length, 0)..=(2 * length, u64::MAX)).next().map(|(&(length, _), _)| length)
         };
@@ -166,7 +190,6 @@ impl Pool {
             ready.range((shortest, 0)..=(longest, u64::MAX)).next_back().map(|(&place, _)| place)
         };
         let Some(fitting) = first(&self.ready) else {
-            self.statistics.allocations += 1;
             if let Some((shorter, arrival)) = last(&self.ready, length.div_ceil(2), length) {
                 self.remove(shorter, arrival);
             }
@@ -192,7 +215,8 @@ impl Pool {
     fn put(&mut self, memory: Vec<f32>) {
         let length = memory.len();
         self.statistics.held_bytes -= bytes(length);
-        if length < SHORTEST_KEPT {
+        if length < LONG {
+            self.put_short(memory);
             return;
         }
         self.arrivals += 1;
@@ -205,7 +229,16 @@ impl Pool {
         }
     }
 
+    fn put_short(&mut self, memory: Vec<f32>) {
+        let (steps, rest) = (memory.len() / STEP, memory.len() % STEP);
+        let ready = &mut self.short[steps];
+        if steps > 0 && rest == 0 && ready.len() < SHORT_READY {
+            ready.push(memory);
+        }
+    }
+
     fn release(&mut self) {
+        self.short = Default::default();
         self.ready.clear();
         self.order.clear();
         self.ready_bytes = 0;
@@ -239,6 +272,23 @@ mod tests {
         assert_eq!(pool.take(2999), None, "more than twice as long");
         assert!(pool.take(5000).is_some_and(|values| values.len() == 6000));
         assert_eq!(pool.statistics, Statistics { allocations: 2, held_bytes: 0, peak_bytes: 24_000 });
+    }
+
+    #[test]
+    fn short_ones_come_back_by_their_steps_and_not_all_are_kept() {
+        let mut pool = Pool::default();
+        pool.hold(4000 * STEP);
+        (0..SHORT_READY + 1).for_each(|_| pool.put(vec![0.0; 2 * STEP]));
+        pool.put(vec![0.0; 2 * STEP + 1]);
+        assert_eq!(pool.take(STEP), None, "a step shorter");
+        assert_eq!(pool.take(2 * STEP + 1), None, "a step longer");
+        let lengths = |_| pool.take(STEP + 1).map(|values| values.len());
+        assert_eq!((0..SHORT_READY).map_while(lengths).collect::<Vec<_>>(), [2 * STEP; SHORT_READY]);
+        assert_eq!(pool.take(2 * STEP), None);
+        for length in [SHORTEST_KEPT, STEP, STEP + 1, LONG - STEP, LONG - 1, LONG] {
+            pool.put(std::mem::take(&mut new(length).memory));
+            assert!(pool.take(length).is_some(), "{length}");
+        }
     }
 
     #[test]
