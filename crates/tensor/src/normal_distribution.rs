@@ -1,34 +1,24 @@
 //! The standard normal distribution, for gelu.
 
-use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
-
 use crate::exponential::{exp, polynomial};
 
-/// Φ(x) and φ(x) of the standard normal, Φ within 10⁻⁷: Φ(x) = ½ + ½ erf(z), z = x / √2.
+/// Beyond, Φ is taken to be 0 or 1.
+const LIMIT: f32 = 5.4;
+
+/// Φ(x) and φ(x) of the standard normal, Φ within 2.5 · 10⁻⁷.
 ///
-/// Where |z| < 1, erf is a polynomial: Cephes 2.8, `erff`. Beyond, Φ(−|x|) = ½ erfc(|z|) ≈ ½ (a₁ t + … + a₅ t⁵) e^(−z²)
-/// with t = 1 / (1 + p |z|): Abramowitz and Stegun, *Handbook of Mathematical Functions*, 7.1.26.
+/// Φ(x) = ½ + x P(x²) / Q(x²), where P and Q are fitted to Φ in f64 by least squares, weighted anew until the greatest error was
+/// least, 5 · 10⁻⁹ (Lawson's algorithm). Without e^x, which φ alone needs.
 #[inline(always)]
 pub(crate) fn standard_normal(x: f32) -> (f32, f32) {
-    const NEAR: [f32; 7] = [
-        7.853_861_4e-5,
-        -8.010_193_6e-4,
-        5.188_327_7e-3,
-        -2.685_381_2e-2,
-        0.112_835_85,
-        -0.376_126_26,
-        FRAC_2_SQRT_PI,
-    ];
-    const FAR: [f32; 5] = [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6];
-    const P: f32 = 0.327_591_1;
+    const P: [f32; 6] =
+        [2.338_663_8e-8, 6.359_995_7e-6, 1.643_210_9e-4, 4.650_847e-3, 3.337_219_1e-2, 0.398_942_25];
+    const Q: [f32; 6] = [1.216_586_4e-6, 7.239_988_7e-5, 1.858_978_1e-3, 2.837_866_1e-2, 0.250_317_77, 1.0];
     const FRAC_1_SQRT_2_PI: f32 = 0.398_942_3;
-    let z = x * FRAC_1_SQRT_2;
-    let exponential = exp(-0.5 * x * x);
-    let near = 0.5 + 0.5 * z * polynomial(z * z, NEAR);
-    let t = 1.0 / (1.0 + P * z.abs());
-    let tail = 0.5 * polynomial(t, FAR) * t * exponential;
-    let far = if x < 0.0 { tail } else { 1.0 - tail };
-    (if z.abs() < 1.0 { near } else { far }, FRAC_1_SQRT_2_PI * exponential)
+    let square = x * x;
+    let near = 0.5 + x * (polynomial(square, P) / polynomial(square, Q));
+    let below = if x < -LIMIT { 0.0 } else { near };
+    (if x > LIMIT { 1.0 } else { below }, FRAC_1_SQRT_2_PI * exp(-0.5 * square))
 }
 
 #[cfg(test)]
@@ -37,7 +27,7 @@ mod tests {
 
     /// Φ against a numerical integral of φ in f64 (Simpson's rule, error below 10⁻¹²).
     #[test]
-    fn the_distribution_is_within_a_ten_millionth() {
+    fn the_distribution_is_within_a_quarter_of_a_millionth() {
         let density = |x: f64| (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
         let step = 1e-2;
         let mut exact = 0.5;
@@ -47,7 +37,7 @@ mod tests {
                 let rounded = x as f32;
                 let exact = exact + density(x) * (f64::from(rounded) - x);
                 let error = (f64::from(standard_normal(rounded).0) - exact).abs();
-                assert!(error <= 1e-7, "Φ({x}) is off by {error:e}");
+                assert!(error <= 2.5e-7, "Φ({x}) is off by {error:e}");
             }
             exact += step / 6.0 * (density(x) + 4.0 * density(x + step / 2.0) + density(x + step));
         }
