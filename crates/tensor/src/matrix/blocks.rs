@@ -9,7 +9,7 @@ use crate::parallel::for_each;
 /// Multiply-adds below which a product is one block: handing it out would cost more.
 pub(super) const SMALL_PRODUCT: usize = 2_000_000;
 /// The same in f32, which takes longer.
-pub(super) const SMALL_PRODUCT_IN_F32: usize = 500_000;
+pub(super) const SMALL_PRODUCT_IN_F32: usize = 200_000;
 /// The same where the caller is no thread of the pool: it would have to be woken.
 const SMALL_PRODUCT_OUTSIDE: usize = 10_000_000;
 /// Columns of a block are a multiple of these: what `gemm` and the packed kernel hold in registers, or half of it.
@@ -93,8 +93,9 @@ fn smallest_block(small_product: usize) -> usize {
     small_product / 4 * 3
 }
 
-/// Calls `work` for each of a product's blocks, on this thread where to hand them out would cost more.
-pub(super) fn hand_out<T: Send>(
+/// Calls `work` for each of a product's blocks, or other parts with so many multiply-adds, on this thread where to hand them out
+/// would cost more.
+pub(crate) fn hand_out<T: Send>(
     multiply_adds: usize,
     blocks: impl ExactSizeIterator<Item = T>,
     work: impl Fn(T) + Sync,

@@ -7,14 +7,15 @@ use pulp::{Arch, Simd, WithSimd};
 use super::Shape;
 use super::head::{Head, Scratch};
 use super::softmax::{LANES, RowStatistics};
-use crate::matrix::RowParts;
+use crate::matrix::{RowParts, hand_out};
 use crate::memory::{self, Values};
-use crate::parallel::for_each;
 
-/// Multiply-adds of a forward that the calling thread does alone: some 50 µs, what handing out and waiting may cost.
-const SMALL: usize = 1_500_000;
-/// Multiply-adds of one task, some 10 µs.
-const TASK: usize = 300_000;
+/// Tasks that the heads are shared out to, where those are large enough and none is too large.
+const TASKS: usize = 16;
+/// Multiply-adds of a task at least, some 5 µs: to hand out less would cost more.
+const SMALLEST_TASK: usize = 120_000;
+/// Multiply-adds of a task at most, about.
+const LARGEST_TASK: usize = 300_000;
 
 /// The result `[tokens, width]`, and the statistics of the rows of S, `[heads, n, 2]` of each text, text after text.
 pub(super) fn forward(shape: &Shape, projections: &[f32]) -> (Values, Values) {
@@ -108,33 +109,36 @@ impl WithSimd for Backward<'_> {
 impl Shape {
     /// Calls `work(heads, scratch)` for ranges of heads, counted through all texts, which together are all of them.
     fn for_each_task(&self, work: impl Fn(Range<usize>, &mut Scratch) + Sync) {
-        let tasks = self.tasks();
-        for_each(tasks, |heads| {
+        let texts = self.offsets.iter();
+        let multiply_adds = self.heads * texts.map(|text| self.multiply_adds(text.len())).sum::<usize>();
+        let tasks = (multiply_adds / SMALLEST_TASK).min(TASKS).max(multiply_adds / LARGEST_TASK);
+        // Even, so that two threads have as much each.
+        let least = multiply_adds / (tasks / 2 * 2).max(1);
+        hand_out(multiply_adds, self.tasks(least).into_iter(), |heads| {
             let texts = heads.start / self.heads..heads.end.div_ceil(self.heads);
             let longest = texts.map(|text| self.offsets.range(text).len()).max().unwrap_or(0);
             work(heads, &mut Scratch::new(longest, self.head_width()));
         });
     }
 
-    fn tasks(&self) -> Vec<Range<usize>> {
-        let multiply_adds = |n: usize| {
-            let keys = n.min(self.window.saturating_mul(2).saturating_add(1));
-            2 * self.head_width() * n * keys.next_multiple_of(LANES)
-        };
-        let heads = 0..self.offsets.segments() * self.heads;
-        let all = self.heads * self.offsets.iter().map(|text| multiply_adds(text.len())).sum::<usize>();
-        if all < SMALL {
-            return vec![heads];
-        }
+    /// Ranges of heads with so many multiply-adds at least; the last takes what is left.
+    fn tasks(&self, least: usize) -> Vec<Range<usize>> {
         let (mut tasks, mut first, mut task) = (Vec::new(), 0, 0);
-        for head in heads.clone() {
-            task += multiply_adds(self.offsets.range(head / self.heads).len());
-            if task >= TASK {
+        let heads = self.offsets.segments() * self.heads;
+        for head in 0..heads {
+            task += self.multiply_adds(self.offsets.range(head / self.heads).len());
+            if task >= least {
                 tasks.push(first..head + 1);
                 (first, task) = (head + 1, 0);
             }
         }
-        tasks.push(first..heads.end);
+        tasks.extend((first < heads).then_some(first..heads));
         tasks
+    }
+
+    /// Multiply-adds of the forward of one head of a text of n tokens.
+    fn multiply_adds(&self, n: usize) -> usize {
+        let keys = n.min(self.window.saturating_mul(2).saturating_add(1));
+        2 * self.head_width() * n * keys.next_multiple_of(LANES)
     }
 }
