@@ -97,5 +97,22 @@ fn operations(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, operations, rows);
+/// The products of an encoder layer alone: X W, with dX = dY Wᵀ, with dW = Xᵀ dY. How they fare on two threads:
+/// `RAYON_NUM_THREADS=1 cargo bench -p polytask-tensor -- product`, then the same with 2.
+fn products(c: &mut Criterion) {
+    for width in [WIDTH, 3 * WIDTH] {
+        for (inputs, outputs) in [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]
+        {
+            let (x, weight) = (sample(&[ROWS, inputs], 1), sample(&[inputs, outputs], 2));
+            let named = |what: &str| format!("product {inputs} to {outputs}, {what}");
+            c.bench_function(&named("X W"), |b| {
+                rayon::scope(|_| b.iter(|| ops::linear(&x, &weight, None)));
+            });
+            step(c, &named("X W and dX"), std::slice::from_ref(&x), |t| ops::linear(&t[0], &weight, None));
+            step(c, &named("X W and dW"), std::slice::from_ref(&weight), |t| ops::linear(&x, &t[0], None));
+        }
+    }
+}
+
+criterion_group!(benches, operations, rows, products);
 criterion_main!(benches);
