@@ -50,8 +50,10 @@ impl Blocks {
         let most = (whole.multiply_adds / smallest_block(small_product) / 2 * 2).max(1);
         let block_columns = columns.div_ceil(most).next_multiple_of(COLUMN_STEP);
         let across = columns.div_ceil(block_columns);
-        let down = (BLOCKS / across).max(rows / rows_of_block.end()).max(1);
-        let block_rows = rows.div_ceil(down).max(*rows_of_block.start()).next_multiple_of(ROW_STEP);
+        // Not one of the fewest rows and a rest: the thread that takes the rest would wait.
+        let most_down = (rows / rows_of_block.start()).max(1);
+        let down = (BLOCKS / across).max(rows / rows_of_block.end()).clamp(1, most_down);
+        let block_rows = rows.div_ceil(down).next_multiple_of(ROW_STEP);
         Self { block_rows, block_columns, ..whole }
     }
 
