@@ -27,8 +27,8 @@ import time
 
 import data_slice
 from measuring import (
-    BUILD, PLAIN_ENCODER, PROGRAMS, ROOT, encoder_size, in_turn, inference, last_json, machine, median, polytask_train,
-    print_columns, print_failures, print_machine, print_ratios, print_table, single_pieces, training_step, write_json,
+    BUILD, PLAIN_ENCODER, PROGRAMS, ROOT, encoder_size, in_turn, inference, is_missing, last_json, machine, median,
+    polytask_train, print_columns, print_failures, print_machine, print_ratios, print_table, single_pieces, training_step, write_json,
 )
 
 SIZES = {"6x384": "6,384,12", "2x128": "2,128,4"}
@@ -208,8 +208,7 @@ def write_texts(path, texts, **singles):
 def benchmark_model(arguments, size):
     """A model folder of this size with five heads; how well it was trained does not matter."""
     out = arguments.work / f"model-{size}"
-    if not (out / "model.json").exists():
-        shutil.rmtree(out, ignore_errors=True)
+    if is_missing(out):
         data = arguments.work / "data-least"
         data_slice.write(arguments.data, data, 0)
         sets = [*SAME_MODEL, *encoder_size(SIZES[size]), tokenizer(arguments), *data_slice.settings(data)]
@@ -344,8 +343,7 @@ def quickstart(arguments):
 
     def trained(config):
         model = arguments.work / config.stem
-        if not (model / "model.json").exists():
-            shutil.rmtree(model, ignore_errors=True)
+        if is_missing(model):
             polytask_train(config, model, ["trainer.epochs=1"], arguments.threads)
         return model
 

@@ -14,11 +14,10 @@ import argparse
 import json
 import pathlib
 import random
-import shutil
 
 from measuring import (
-    BUILD, PLAIN_ENCODER, PROGRAMS, encoder_size, in_turn, inference, machine, median, polytask_train, print_failures,
-    print_machine, print_table, single_pieces, training_step, write_json,
+    BUILD, PLAIN_ENCODER, PROGRAMS, encoder_size, in_turn, inference, is_missing, machine, median, polytask_train,
+    print_failures, print_machine, print_table, single_pieces, training_step, write_json,
 )
 
 AXES = {
@@ -48,8 +47,7 @@ def made_texts(arguments, length, count):
 def made_model(arguments, tasks):
     """A model folder with so many classifiers, after one step."""
     out = arguments.work / f"model-{arguments.size}-{tasks}"
-    if not (out / "model.json").exists():
-        shutil.rmtree(out, ignore_errors=True)
+    if is_missing(out):
         names = [f"task{task}" for task in range(tasks)]
         rows = [{"text": "a word"} | {name: f"class {row % CLASSES}" for name in names} for row in range(2 * CLASSES)]
         data = arguments.work / "growth.jsonl"

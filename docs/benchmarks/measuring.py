@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -42,6 +43,14 @@ def polytask_train(config, out, sets, threads=2):
     command = [PROGRAMS / "polytask", "train", config, "--out", out, "--json", "--threads", threads, *options]
     summary = last_json(command)
     return summary | {"peak_rss_mb": summary["peak_rss_mb"] * 1e6 / 2**20}
+
+
+def is_missing(model):
+    """Whether a model folder has yet to be trained; what an interrupted training left of it goes."""
+    if (model / "model.json").exists():
+        return False
+    shutil.rmtree(model, ignore_errors=True)
+    return True
 
 
 def inference(model, texts, threads=2, **options):
