@@ -1,6 +1,7 @@
 //! Work split over rows of the result, or over blocks of fixed size: no sum depends on the number of threads.
 
 mod job;
+mod row_parts;
 mod team;
 
 use std::mem::ManuallyDrop;
@@ -8,10 +9,13 @@ use std::ops::Range;
 
 use crate::Offsets;
 use crate::lanes::add;
-use crate::matrix::RowParts;
+
+pub(crate) use row_parts::RowParts;
 
 /// Values that one task should at least handle, so that handing it out pays.
 pub(crate) const VALUES_A_TASK: usize = 16 * 1024;
+/// Multiply-adds below which a caller that is no thread of the pool does them all: one would have to be woken.
+const FEWEST_FROM_OUTSIDE: usize = 10_000_000;
 
 /// Calls `work(item)` for each of the items, in parallel, in any order.
 ///
@@ -29,6 +33,21 @@ pub fn for_each<T: Send>(items: impl IntoIterator<Item = T>, work: impl Fn(T) + 
         let item = unsafe { places.pointer(index, 0).read() };
         work(ManuallyDrop::into_inner(item));
     });
+}
+
+/// [`for_each`] of the blocks of a product, or other parts, that have so many multiply-adds together; on this thread where to
+/// hand them out would cost more.
+pub(crate) fn hand_out<T: Send>(
+    multiply_adds: usize,
+    blocks: impl ExactSizeIterator<Item = T>,
+    work: impl Fn(T) + Sync,
+) {
+    let is_outside = rayon::current_thread_index().is_none();
+    if blocks.len() == 1 || is_outside && multiply_adds < FEWEST_FROM_OUTSIDE {
+        blocks.for_each(work);
+    } else {
+        for_each(blocks, work);
+    }
 }
 
 /// What `work(item)` makes of each of the items, in their order; computed in parallel.

@@ -1,17 +1,14 @@
 //! How a product is cut into blocks of its result, for threads to take.
 
-use std::marker::PhantomData;
 use std::ops::{Range, RangeInclusive};
 
 use super::kernel::PANEL;
-use crate::parallel::for_each;
+use crate::parallel::hand_out;
 
 /// Multiply-adds below which a product is one block: handing it out would cost more.
 pub(super) const SMALL_PRODUCT: usize = 2_000_000;
 /// The same in f32, which takes longer.
 pub(super) const SMALL_PRODUCT_IN_F32: usize = 200_000;
-/// The same where the caller is no thread of the pool: it would have to be woken.
-const SMALL_PRODUCT_OUTSIDE: usize = 10_000_000;
 /// Columns of a block are a multiple of these: what `gemm` and the packed kernel hold in registers, or half of it.
 const COLUMN_STEP: usize = 64;
 /// Blocks that a large product is cut into at least, where it has rows enough.
@@ -93,89 +90,6 @@ impl Blocks {
 /// Multiply-adds that a block has at least, where there are columns enough.
 fn smallest_block(small_product: usize) -> usize {
     small_product / 4 * 3
-}
-
-/// Calls `work` for each of a product's blocks, or other parts with so many multiply-adds, on this thread where to hand them out
-/// would cost more.
-pub(crate) fn hand_out<T: Send>(
-    multiply_adds: usize,
-    blocks: impl ExactSizeIterator<Item = T>,
-    work: impl Fn(T) + Sync,
-) {
-    let is_outside = rayon::current_thread_index().is_none();
-    if blocks.len() == 1 || is_outside && multiply_adds < SMALL_PRODUCT_OUTSIDE {
-        blocks.for_each(work);
-    } else {
-        for_each(blocks, work);
-    }
-}
-
-/// Rows that several threads write, each its own part.
-pub(crate) struct RowParts<'a, T = f32> {
-    first: *mut T,
-    length: usize,
-    columns: usize,
-    values: PhantomData<&'a mut [T]>,
-}
-
-// SAFETY: it is only a place; whoever asks for a part answers for being alone there.
-unsafe impl<T: Send> Sync for RowParts<'_, T> {}
-// SAFETY: as above.
-unsafe impl<T: Send> Send for RowParts<'_, T> {}
-
-impl<'a, T> RowParts<'a, T> {
-    /// Rows of `columns` values each.
-    pub(crate) fn new(values: &'a mut [T], columns: usize) -> Self {
-        Self { first: values.as_mut_ptr(), length: values.len(), columns, values: PhantomData }
-    }
-
-    pub(crate) fn columns(&self) -> usize {
-        self.columns
-    }
-
-    /// Where a value lies.
-    ///
-    /// # Safety
-    /// Nobody else may read or write what is written there meanwhile.
-    pub(crate) unsafe fn pointer(&self, row: usize, column: usize) -> *mut T {
-        let place = row * self.columns + column;
-        assert!(place < self.length, "a part beyond the rows");
-        // SAFETY: within the rows.
-        unsafe { self.first.add(place) }
-    }
-
-    /// Calls `work(row, values)` for the part of each row that lies in a block.
-    ///
-    /// # Safety
-    /// Nobody else may hold parts of the block meanwhile.
-    pub(super) unsafe fn for_each_row(
-        &self,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        mut work: impl FnMut(usize, &mut [T]),
-    ) {
-        for row in rows {
-            // SAFETY: the caller is alone in the block, whose rows are disjoint.
-            work(row, unsafe { self.part(row, columns.clone()) });
-        }
-    }
-
-    /// Part of a row.
-    ///
-    /// # Safety
-    /// Nobody else may hold the same part meanwhile.
-    #[allow(clippy::mut_from_ref, reason = "the parts are disjoint")]
-    pub(crate) unsafe fn part(&self, row: usize, columns: Range<usize>) -> &mut [T] {
-        let place = row * self.columns + columns.start;
-        assert!(
-            columns.start <= columns.end
-                && columns.end <= self.columns
-                && place + columns.len() <= self.length,
-            "a part beyond the rows"
-        );
-        // SAFETY: within the rows, and the caller is alone there.
-        unsafe { std::slice::from_raw_parts_mut(self.first.add(place), columns.len()) }
-    }
 }
 
 #[cfg(test)]

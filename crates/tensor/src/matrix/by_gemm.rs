@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 
 use super::blocks::{Blocks, SMALL_PRODUCT_IN_F32};
 use super::grouped::FEWEST_ROWS;
-use super::{Matrix, RowParts, rows_of, turned};
+use super::{Matrix, rows_of, turned};
+use crate::parallel::RowParts;
 
 /// Rows of a block, so that the left side's stay in the second cache from one block of columns to the next.
 const ROWS_OF_GEMM: RangeInclusive<usize> = FEWEST_ROWS..=384;

@@ -2,9 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-use super::RowParts;
 use super::blocks::Blocks;
 use super::kernel::{Group, Kernel, Place, Right};
+use crate::parallel::RowParts;
 
 /// Rows that a block has at least.
 pub(super) const FEWEST_ROWS: usize = 96;

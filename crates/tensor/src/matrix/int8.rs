@@ -11,12 +11,12 @@
 
 use std::ops::Range;
 
-use super::RowParts;
 use super::blocks::{Blocks, SMALL_PRODUCT};
 use super::grouped::{ROWS, grouped_product_then};
 use super::kernel::{Bytes, Group, Kernel, PANEL, Right};
 use crate::lanes::vectorized;
 use crate::memory::AlignedWords;
+use crate::parallel::RowParts;
 use crate::parallel::for_each;
 
 /// The greatest quantized value.

@@ -15,7 +15,6 @@ mod split;
 mod turned;
 
 pub(crate) use bf16::{Bf16Right, product_bf16_then};
-pub(crate) use blocks::{RowParts, hand_out};
 use by_gemm::gemm_product_then;
 pub(crate) use int8::{Int8Matrix, Int8Right, LONGEST_SUM, product_int8_then};
 pub(crate) use single::{F32Right, product_of_kept_then};

@@ -21,14 +21,13 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::blocks::hand_out;
 use super::grouped::FEWEST_ROWS;
 use super::kernel::{Group, Kernel, PANEL, PARTS, Place, Right, SplitPair};
 use super::packing::{groups, pack_left, pack_right};
-use super::{Matrix, RowParts, rows_of};
+use super::{Matrix, rows_of};
 use crate::lanes::add;
 use crate::memory::{self, AlignedWords};
-use crate::parallel::for_each_row_block;
+use crate::parallel::{RowParts, for_each_row_block, hand_out};
 
 /// Rows, inner values and columns that a product has at least: for less, splitting takes longer than it saves.
 const SMALLEST: [usize; 3] = [FEWEST_ROWS, 64, 64];

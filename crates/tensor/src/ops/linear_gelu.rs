@@ -11,8 +11,8 @@
 use super::linear::{check, gradients_of_product, rows_through};
 use crate::cuda::{Argument, Gpu, Grid};
 use crate::lanes::vectorized;
-use crate::matrix::RowParts;
 use crate::normal_distribution::standard_normal;
+use crate::parallel::RowParts;
 use crate::parallel::for_each_row_block;
 use crate::{Buffer, Gradient, Operation, Result, Tensor, memory};
 

@@ -18,7 +18,8 @@ use super::linear_gelu::{gradient_of_sum, values, values_and_derivatives};
 use super::{add, concatenate_columns, gelu, linear};
 use crate::cuda::Gpu;
 use crate::lanes::{self, add_scaled, vectorized};
-use crate::matrix::{Matrix, RowParts, product};
+use crate::matrix::{Matrix, product};
+use crate::parallel::RowParts;
 use crate::{Buffer, Error, Gradient, Operation, Result, Tensor, memory};
 
 /// Sums that stay near while the rank goes by.

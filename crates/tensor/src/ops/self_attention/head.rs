@@ -8,7 +8,7 @@ use super::Shape;
 use super::dropout::Draws;
 use super::product::{Place, Rows, Transposed, product, product_at, transpose};
 use super::softmax::{Block, LANES, RowStatistics};
-use crate::matrix::RowParts;
+use crate::parallel::RowParts;
 
 /// Rows of scores that exist at a time.
 const BLOCK: usize = 24;

@@ -3,7 +3,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use crate::matrix::RowParts;
+use crate::parallel::RowParts;
 
 /// Rows of a tile of two vectors a row, and of one: the sums, a row of the right side and a value of the left one fill
 /// the 16 registers of AVX2.

@@ -7,8 +7,8 @@ use pulp::{Arch, Simd, WithSimd};
 use super::Shape;
 use super::head::{Head, Scratch};
 use super::softmax::{LANES, RowStatistics};
-use crate::matrix::{RowParts, hand_out};
 use crate::memory::{self, Values};
+use crate::parallel::{RowParts, hand_out};
 
 /// Tasks that the heads are shared out to, where those are large enough and none is too large.
 const TASKS: usize = 16;
