@@ -3,10 +3,13 @@
 //!
 //!     cargo bench -p polytask-tensor
 
+use std::hint::spin_loop;
+use std::time::{Duration, Instant};
+
 use criterion::{Criterion, criterion_group, criterion_main};
 use polytask_tensor::ops::{self, CrfWeights, CrossEntropy, Forbidden};
 use polytask_tensor::testing::sample;
-use polytask_tensor::{Ids, Offsets, RandomKey, Result, Tensor};
+use polytask_tensor::{Ids, Offsets, RandomKey, Result, Tensor, for_each};
 
 const TEXTS: usize = 32;
 const TOKENS: usize = 12;
@@ -114,5 +117,18 @@ fn products(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, operations, rows, products);
+/// What it takes to hand out work: beyond 5 µs on two threads, whose cores must tell each other.
+fn handing_out(c: &mut Criterion) {
+    let work = |_| {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_micros(5) {
+            spin_loop();
+        }
+    };
+    c.bench_function("two calls of 5 µs, handed out", |b| {
+        rayon::scope(|_| b.iter(|| for_each(0..2, work)));
+    });
+}
+
+criterion_group!(benches, operations, rows, products, handing_out);
 criterion_main!(benches);
