@@ -21,9 +21,7 @@ use measure::{median, peak_rss_mib, quantile, read_json, rounded, set_precision,
 use polytask_classification::Classification;
 use polytask_data::{Encoded, Tokenizer};
 use polytask_encoder::{Norm, Transformer};
-use polytask_model::{
-    Example, LabelledBatch, Model, ModelConfig, ModelTask, TaskAttentionConfig, targets_of,
-};
+use polytask_model::{Example, LabelledBatch, Model, ModelConfig, ModelTask, TaskAttentionConfig};
 use polytask_ner::{Decoder, Ner};
 use polytask_task::{Classes, Labels, Target, Task, TaskSettings};
 use polytask_tensor::{
@@ -209,12 +207,12 @@ impl Training {
     /// The sum of the tasks' losses.
     fn forward(&self, batch: &[&Example]) -> anyhow::Result<Tensor> {
         let (model, parameters) = (&self.model, self.model.parameters());
-        let LabelledBatch { texts, labelled } = model.labelled_batch(batch);
+        let LabelledBatch { texts, labelled, targets } = model.labelled_batch(batch);
         let forward = model.forward(parameters, &texts, &labelled, &mut Pass::training(0, self.step))?;
         let mut sum = Tensor::scalar(0.0);
         for (index, output) in forward.outputs.iter().enumerate() {
             let Some(output) = output else { continue };
-            let targets = targets_of(batch, index);
+            let targets: Vec<_> = targets[index].iter().collect();
             let loss =
                 model.with_task(index, parameters, output, |task, output| task.loss(output, &targets))?;
             sum = ops::add(&sum, &loss)?;

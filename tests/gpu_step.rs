@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests unwrap as tests do")]
 
-use polytask_model::{Example, Model, targets_of};
+use polytask_model::{Example, Model};
 use polytask_tensor::testing::{accelerators, downloads, graph_counts};
 use polytask_tensor::{Capture, Gradient, GradientNorm, ParameterId, Pass, Tensor, average_on_gpu, ops};
 use polytask_tests::{CONFIGURATION, Workspace};
@@ -70,7 +70,7 @@ fn summed_losses(model: &Model, examples: &[&Example], mut pass: Pass) -> Tensor
     let batch = model.labelled_batch(examples);
     let forward = model.forward(model.parameters(), &batch.texts, &batch.labelled, &mut pass).unwrap();
     let losses = forward.outputs.iter().enumerate().filter_map(|(task, output)| {
-        let (output, targets) = (output.as_ref()?, targets_of(examples, task));
+        let (output, targets) = (output.as_ref()?, batch.targets[task].iter().collect::<Vec<_>>());
         let loss =
             model.with_task(task, model.parameters(), output, |task, output| task.loss(output, &targets));
         Some(loss.unwrap())

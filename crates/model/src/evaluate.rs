@@ -1,10 +1,12 @@
 //! How good the model is on labelled texts.
 
+use std::mem;
+
 use polytask_task::metrics::Report;
 use polytask_task::{Level, Target};
 use polytask_tensor::{Parameters, Pass};
 
-use crate::{Example, Model, Result, targets_of};
+use crate::{Example, Model, Result};
 
 /// Texts that are measured at a time, at most.
 const BATCH_TEXTS: usize = 64;
@@ -22,7 +24,7 @@ pub type Evaluation = Vec<(String, Report)>;
 /// The examples do not fit the model.
 pub fn evaluate(model: &Model, parameters: &Parameters, examples: &[&Example]) -> Result<Evaluation> {
     let tasks = model.config().tasks.len();
-    let mut gold: Vec<Vec<&Target>> = vec![Vec::new(); tasks];
+    let mut gold: Vec<Vec<Target>> = vec![Vec::new(); tasks];
     let mut predicted: Vec<Vec<Target>> = vec![Vec::new(); tasks];
     // Texts of like length together keep the batches even; the order of texts changes no metric.
     let mut order: Vec<&Example> = examples.to_vec();
@@ -33,24 +35,27 @@ pub fn evaluate(model: &Model, parameters: &Parameters, examples: &[&Example]) -
     while !rest.is_empty() {
         let (texts, later) = rest.split_at(batch_length(rest));
         rest = later;
-        let batch = model.labelled_batch(texts);
+        let mut batch = model.labelled_batch(texts);
         for tasks in &passes {
-            let mut wanted = batch.labelled.clone();
-            (0..wanted.len()).filter(|task| !tasks.contains(task)).for_each(|task| wanted[task].clear());
+            // Each task is measured in one of the passes.
+            let labelled =
+                |task| if tasks.contains(&task) { mem::take(&mut batch.labelled[task]) } else { Vec::new() };
+            let wanted: Vec<_> = (0..gold.len()).map(labelled).collect();
             let forward = model.forward(parameters, &batch.texts, &wanted, &mut Pass::inference())?;
             for (task, output) in forward.outputs.iter().enumerate() {
                 let Some(output) = output else { continue };
                 let predictions = model.decode(task, parameters, output)?;
                 predicted[task].extend(predictions.into_iter().map(|prediction| prediction.target));
-                gold[task].extend(targets_of(texts, task));
+                gold[task].append(&mut batch.targets[task]);
             }
         }
     }
     parameters.synchronize()?;
     let mut evaluation = Evaluation::new();
     for (task, name) in model.config().task_names().enumerate().filter(|(task, _)| !gold[*task].is_empty()) {
-        let predicted: Vec<&Target> = predicted[task].iter().collect();
-        let report = model.task(task).report(&gold[task], &predicted);
+        let [gold, predicted] =
+            [&gold[task], &predicted[task]].map(|targets| targets.iter().collect::<Vec<_>>());
+        let report = model.task(task).report(&gold, &predicted);
         evaluation.push((name.to_string(), report.map_err(|source| model.task_error(task, source))?));
     }
     Ok(evaluation)

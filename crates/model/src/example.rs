@@ -14,32 +14,32 @@ pub struct Example {
     pub targets: Vec<Option<Target>>,
 }
 
-/// The targets of one task, of the examples that have a label for it.
-pub fn targets_of<'a>(examples: &[&'a Example], task: usize) -> Vec<&'a Target> {
-    examples.iter().filter_map(|example| example.targets[task].as_ref()).collect()
-}
-
 /// The texts of some examples as one batch, in their order.
 pub fn pack<'a>(examples: impl IntoIterator<Item = &'a Example>) -> PackedBatch {
     PackedBatch::pack(&examples.into_iter().map(|example| &example.encoded).collect::<Vec<_>>())
 }
 
 /// Some examples as the model reads them in one pass.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LabelledBatch {
     /// Their texts, in their order.
     pub texts: PackedBatch,
-    /// For each task the places of those that have a label for it: whose outputs stand in the order of [`targets_of`].
+    /// For each task the places of those that have a label for it.
     pub labelled: Vec<Vec<usize>>,
+    /// For each task the targets of these, in the same order.
+    pub targets: Vec<Vec<Target>>,
 }
 
 impl Model {
     /// Some examples as [`forward`](Model::forward) reads them.
     pub fn labelled_batch(&self, examples: &[&Example]) -> LabelledBatch {
-        let has_label = |place: &usize, task: usize| examples[*place].targets[task].is_some();
-        let labelled = |task| (0..examples.len()).filter(|place| has_label(place, task)).collect();
-        let tasks = self.config().tasks.len();
-        LabelledBatch { texts: pack(examples.iter().copied()), labelled: (0..tasks).map(labelled).collect() }
+        let tasks = 0..self.config().tasks.len();
+        let labels_of = |task: usize| {
+            let places = examples.iter().enumerate();
+            places.filter_map(|(place, example)| Some((place, example.targets[task].clone()?))).unzip()
+        };
+        let (labelled, targets) = tasks.map(labels_of).unzip();
+        LabelledBatch { texts: pack(examples.iter().copied()), labelled, targets }
     }
 }
 

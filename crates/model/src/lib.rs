@@ -17,7 +17,7 @@ pub use additions::check_unchanged;
 pub use config::{ModelConfig, ModelTask, Pooling, TaskAttentionConfig};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate, mean_of_main_metrics};
-pub use example::{Example, LabelledBatch, pack, prepare, targets_of};
+pub use example::{Example, LabelledBatch, pack, prepare};
 pub use folder::{FORMAT_VERSION, ModelFolder, write_atomically, write_file};
 pub use forward::{Forward, HeadOutput};
 pub use model::Model;

@@ -1,6 +1,6 @@
 //! One batch: forward, the summed loss, backward.
 
-use polytask_model::{Example, LabelledBatch, Model, targets_of};
+use polytask_model::{LabelledBatch, Model};
 use polytask_tensor::{Device, Gradients, Pass, Tensor, ops};
 
 use crate::ranks::{Joined, PartLoss, join};
@@ -15,11 +15,10 @@ pub(crate) struct BatchResult {
     pub(crate) gradients: Option<Gradients>,
 }
 
-/// L = Σ_t w_t L_t over the tasks that have a label in the batch, and its gradients, from the examples of the batch that are
-/// this rank's, which are also given packed. A task without a label adds nothing.
+/// L = Σ_t w_t L_t over the tasks that have a label in the batch, and its gradients, from the part of the
+/// batch that is this rank's. A task without a label adds nothing.
 pub(crate) fn train_on(
     model: &Model,
-    examples: &[&Example],
     batch: &LabelledBatch,
     mut pass: Pass,
     ranks: &dyn Communicator,
@@ -32,7 +31,7 @@ pub(crate) fn train_on(
             parts.push(None);
             continue;
         };
-        let targets = targets_of(examples, task);
+        let targets: Vec<_> = batch.targets[task].iter().collect();
         parts.push(Some(model.with_task(task, model.parameters(), output, |task, output| {
             let denominator = task.loss_denominator(output, &targets)?;
             Ok(PartLoss { loss: task.loss(output, &targets)?, denominator })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use polytask_data::Step;
-use polytask_model::{Example, LabelledBatch, Model, ModelFolder, write_file};
+use polytask_model::{LabelledBatch, Model, ModelFolder, write_file};
 use polytask_tensor::{
     Capture, Device, GpuRanks, Gradient, GradientNorm, Gradients, ParameterId, Parameters, Pass,
 };
@@ -243,23 +243,20 @@ impl Trainer {
         let pass = self.progress.batches * size as u64 + rank as u64;
         let pass = Pass::training(self.prepared.settings.seed, pass);
         let (model, ranks) = (&self.prepared.model, self.ranks.as_ref());
-        let examples = self.examples(plan, batch);
         let (result, next) =
-            rayon::join(|| train_on(model, &examples, packed, pass, ranks), || self.pack(plan, batch + 1));
+            rayon::join(|| train_on(model, packed, pass, ranks), || self.pack(plan, batch + 1));
         let BatchResult { losses, gradients } = result?;
         self.keep_unread(losses, batch)?;
         Ok((gradients, next))
     }
 
-    /// This rank's examples of a batch; none behind the last batch of the plan.
-    fn examples(&self, plan: &[Step], batch: usize) -> Vec<&Example> {
-        let Some(Step { data_set, rows }) = plan.get(batch) else { return Vec::new() };
-        let own = part(rows.len(), self.ranks.rank(), self.ranks.size());
-        rows[own].iter().map(|&row| &self.prepared.sets[*data_set].train[row]).collect()
-    }
-
+    /// This rank's part of a batch; an empty one behind the last batch of the plan.
     fn pack(&self, plan: &[Step], batch: usize) -> LabelledBatch {
-        self.prepared.model.labelled_batch(&self.examples(plan, batch))
+        let own = |Step { data_set, rows }: &Step| {
+            let own = part(rows.len(), self.ranks.rank(), self.ranks.size());
+            rows[own].iter().map(|&row| &self.prepared.sets[*data_set].train[row]).collect::<Vec<_>>()
+        };
+        self.prepared.model.labelled_batch(&plan.get(batch).map(own).unwrap_or_default())
     }
 
     /// One optimizer step with the mean of some batches' gradients, given their sum and their number.
