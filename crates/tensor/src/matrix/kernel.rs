@@ -37,6 +37,10 @@ pub(super) const PARTS: usize = 3;
 
 /// Where [`pair_lines`] puts pairs.
 #[derive(Clone, Copy)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "read by kernels that other processors lack")
+)]
 pub(super) struct PairPlaces {
     /// From one panel's worth to the next.
     pub(super) panel: usize,
@@ -81,6 +85,10 @@ impl Right<'_> {
 
 /// Where a block of the result goes: row i of it at `first + i · stride`.
 #[derive(Clone, Copy)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "read by kernels that other processors lack")
+)]
 pub(super) struct Place {
     pub(super) first: *mut f32,
     pub(super) stride: usize,

@@ -46,6 +46,7 @@ fn turn(matrix: Matrix<'_>, columns: usize, turned: &mut [f32]) -> bool {
 
 /// `turned[i · stride + line] = lines[line][i]`, for at most 16 lines of one length.
 pub(super) fn turn_lines(lines: &[&[f32]], turned: &mut [f32], stride: usize) {
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "no quick way there"))]
     let mut done = 0;
     #[cfg(target_arch = "x86_64")]
     if let Ok(lines) = <&[&[f32]; SQUARE]>::try_from(lines)
