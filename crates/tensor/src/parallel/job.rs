@@ -106,7 +106,7 @@ impl Job {
     /// least one call each. Gives the first panic, after all calls.
     ///
     /// # Safety
-    /// Nobody else leads this job.
+    /// Nobody leads this job already, this thread included.
     pub(super) unsafe fn lead(
         &self,
         shares: usize,
@@ -117,15 +117,17 @@ impl Job {
         // SAFETY: only the lifetime changes; what follows does not panic, and waits for all calls.
         let work = unsafe { mem::transmute::<Work<'_>, Work<'static>>(work) };
         self.finished.0.store(0, Relaxed);
+        let begin = |place: usize| (count as u64 * place as u64 / shares as u64) as usize;
         for (place, Apart(share)) in self.shares[..shares].iter().enumerate() {
             // To take the first call would be to wait for all lines that are written here: it is the leader's.
-            let first = (count * place / shares).max(1);
+            let first = begin(place).max(1);
             // SAFETY: all calls of the job before have ended.
-            unsafe { share.fill(first..count * (place + 1) / shares, work) };
+            unsafe { share.fill(first..begin(place + 1), work) };
         }
         self.posted.0.shares.store(shares, Relaxed);
-        self.posted.0.number.store(self.number() + 1, Release);
-        self.call(work, 0);
+        self.posted.0.number.store(self.number().wrapping_add(1), Release);
+        // SAFETY: this call is open.
+        unsafe { self.call(work, 0) };
         let mut own = 1;
         self.take_part(0, |finished| own += finished);
         while !pause_until(|| own + self.finished.0.load(Acquire) == count) {}
@@ -147,7 +149,7 @@ impl Job {
             let mut count = 0;
             while let Some(index) = share.take() {
                 // SAFETY: this call is open.
-                self.call(unsafe { *share.work.get() }, index);
+                unsafe { self.call(*share.work.get(), index) };
                 count += 1;
             }
             if count > 0 {
@@ -157,8 +159,11 @@ impl Job {
     }
 
     /// Does not panic: the calls would then never be finished.
-    fn call(&self, work: Work<'_>, index: usize) {
-        // SAFETY: this call is not finished, so `work` lives.
+    ///
+    /// # Safety
+    /// The call is open: so `work` lives.
+    unsafe fn call(&self, work: Work<'_>, index: usize) {
+        // SAFETY: the caller's promise.
         let work = unsafe { &*work };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(index))) {
             let mut first = self.panic();

@@ -54,10 +54,16 @@ impl Team {
     }
 
     fn run(self: &Arc<Self>, leader: usize, count: usize, work: &(dyn Fn(usize) + Sync)) {
-        let helpers = helpers(count);
-        self.call(leader, helpers);
-        // SAFETY: the team is this thread's, which has nothing else to do meanwhile.
-        let result = busy(|| unsafe { self.job.lead(helpers + 1, count, work) });
+        // A call that waits for something of rayon's may get to do what a thread outside of the pool hands out.
+        let result = if IS_BUSY.get() {
+            // SAFETY: it is a job for this alone.
+            unsafe { Job::for_threads(1).lead(1, count, work) }
+        } else {
+            let helpers = helpers(count);
+            self.call(leader, helpers);
+            // SAFETY: the team is this thread's, which is busy from now on.
+            busy(|| unsafe { self.job.lead(helpers + 1, count, work) })
+        };
         result.unwrap_or_else(|panic| resume_unwind(panic));
     }
 
@@ -141,6 +147,23 @@ mod tests {
     #[test]
     fn work_may_hand_out_work() {
         on_threads(3, || for_each(0..20, |_| assert_eq!(calls(30), [1; 30])));
+    }
+
+    #[test]
+    fn a_thread_may_be_given_work_to_hand_out_while_it_waits_in_a_call() {
+        on_threads(3, || {
+            for _ in 0..100 {
+                // As where the call waits in rayon, and finds there what a thread outside of the pool has handed out.
+                for_each(0..20, |_| {
+                    let calls: Vec<AtomicUsize> = (0..30).map(|_| AtomicUsize::new(0)).collect();
+                    for_each_index(30, &|index| {
+                        calls[index].fetch_add(1, Relaxed);
+                    });
+                    assert!(calls.iter().all(|calls| calls.load(Relaxed) == 1));
+                });
+                assert_eq!(calls(40), [1; 40]);
+            }
+        });
     }
 
     #[test]
