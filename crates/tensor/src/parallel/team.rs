@@ -4,13 +4,12 @@
 //! encoder has a hundred such pauses. So whoever has helped once looks out for what is posted next, for a while.
 
 use std::cell::Cell;
-use std::panic::resume_unwind;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicUsize, fence};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::job::{Job, MOST_CALLS, pause_until};
+use super::job::{Job, lock, pause_until};
 
 /// How long a helper looks out for more to do.
 const PATIENCE: Duration = Duration::from_micros(200);
@@ -19,17 +18,14 @@ const STAY: Duration = Duration::from_millis(5);
 
 thread_local! {
     /// Those who help this thread.
-    static TEAM: Arc<Team> = Arc::new(Team::of_this_pool());
+    static TEAM: Arc<Team> = Arc::default();
     /// Whether this thread works for a team: what it would hand out meanwhile, it does itself.
     static IS_BUSY: Cell<bool> = const { Cell::new(false) };
 }
 
 /// How many threads may help the calling one with so many calls.
 pub(super) fn helpers(calls: usize) -> usize {
-    if IS_BUSY.get() || calls > MOST_CALLS {
-        return 0;
-    }
-    calls.min(rayon::current_num_threads()).saturating_sub(1)
+    if IS_BUSY.get() { 0 } else { calls.min(rayon::current_num_threads()).saturating_sub(1) }
 }
 
 /// Calls `work(index)` for each index below `count`, on whichever thread is free. Panics, after all calls, where one did.
@@ -41,30 +37,25 @@ pub(super) fn for_each_index(count: usize, work: &(dyn Fn(usize) + Sync)) {
 }
 
 /// A thread that hands out its work, and the others that come to help.
+#[derive(Default)]
 struct Team {
-    job: Job,
+    job: Mutex<Option<Arc<Job>>>,
+    /// How many jobs there were.
+    posted: AtomicUsize,
     /// Who is there, or called.
     helpers: AtomicUsize,
 }
 
 impl Team {
-    /// The team of a thread of a pool.
-    fn of_this_pool() -> Self {
-        Self { job: Job::for_threads(rayon::current_num_threads()), helpers: AtomicUsize::new(0) }
-    }
-
     fn run(self: &Arc<Self>, leader: usize, count: usize, work: &(dyn Fn(usize) + Sync)) {
-        // A call that waits for something of rayon's may get to do what a thread outside of the pool hands out.
-        let result = if IS_BUSY.get() {
-            // SAFETY: it is a job for this alone.
-            unsafe { Job::for_threads(1).lead(1, count, work) }
-        } else {
-            let helpers = helpers(count);
-            self.call(leader, helpers);
-            // SAFETY: the team is this thread's, which is busy from now on.
-            busy(|| unsafe { self.job.lead(helpers + 1, count, work) })
-        };
-        result.unwrap_or_else(|panic| resume_unwind(panic));
+        let helpers = helpers(count);
+        // SAFETY: `finish` is called below, and nothing between panics.
+        let job = Arc::new(unsafe { Job::new(helpers + 1, count, work) });
+        *lock(&self.job) = Some(Arc::clone(&job));
+        self.posted.fetch_add(1, Release);
+        self.call(leader, helpers);
+        busy(|| job.take_part(0));
+        job.finish();
     }
 
     /// Calls threads of the pool until there are so many helpers.
@@ -100,20 +91,20 @@ impl Team {
         let came = Instant::now();
         let (mut seen, mut last) = (0, came);
         while last.elapsed() < PATIENCE && came.elapsed() < STAY {
-            if pause_until(|| self.job.number() != seen) {
-                seen = self.job.number();
-                busy(|| self.job.help(place));
+            if pause_until(|| self.posted.load(Acquire) != seen) {
+                seen = self.posted.load(Acquire);
+                let job = lock(&self.job).clone();
+                busy(|| job.iter().for_each(|job| job.take_part(place)));
                 last = Instant::now();
             }
         }
     }
 }
 
-fn busy<R>(work: impl FnOnce() -> R) -> R {
+fn busy(work: impl FnOnce()) {
     IS_BUSY.set(true);
-    let result = work();
+    work();
     IS_BUSY.set(false);
-    result
 }
 
 #[cfg(test)]
