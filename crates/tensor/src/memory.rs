@@ -16,8 +16,13 @@ const SHORT_READY: usize = 64;
 const SLACK_BYTES: usize = 16 << 20;
 /// Bytes of a cache line.
 pub(crate) const LINE_BYTES: usize = 64;
+/// Values of one.
+const LINE: usize = LINE_BYTES / size_of::<f32>();
 
 /// Values that will all be overwritten: of the length asked for, holding whatever an earlier tensor left in them.
+///
+/// They begin with a cache line: what is read in whole lines takes twice as long where each of them lies in two, and threads
+/// that write neighbouring parts of rows would write to the same lines.
 ///
 /// The memory comes back for the next call when the tensor that was made of them is dropped.
 ///
@@ -30,7 +35,7 @@ pub(crate) const LINE_BYTES: usize = 64;
 pub fn overwritable(length: usize) -> Values {
     if cfg!(test) {
         // The tests of this crate find who reads what it has not written.
-        return vec![f32::NAN; length].into();
+        return Values::of(vec![f32::NAN; length + LINE], length);
     }
     kept(length).unwrap_or_else(|| new(length))
 }
@@ -47,14 +52,15 @@ fn kept(length: usize) -> Option<Values> {
     if length < SHORTEST_KEPT {
         return None;
     }
-    let memory = pool().take(length)?;
+    let memory = pool().take(length + LINE)?;
     Some(Values::of(memory, length))
 }
 
 /// So many zeros, in memory that can be kept.
 fn new(length: usize) -> Values {
-    let is_short = (SHORTEST_KEPT..LONG).contains(&length);
-    let memory = vec![0.0; if is_short { length.next_multiple_of(STEP) } else { length }];
+    let with_line = length + LINE;
+    let is_short = length >= SHORTEST_KEPT && with_line < LONG;
+    let memory = vec![0.0; if is_short { with_line.next_multiple_of(STEP) } else { with_line }];
     Values::of(memory, length)
 }
 
@@ -62,20 +68,25 @@ fn new(length: usize) -> Values {
 pub struct Values {
     /// All that was ever written, and so need not be filled with zeros when it serves for more values.
     memory: Vec<f32>,
-    length: usize,
+    place: Range<usize>,
 }
 
 impl Values {
+    /// So many, from the first cache line on: the memory has a line more at least.
     fn of(memory: Vec<f32>, length: usize) -> Self {
+        let first = memory.as_ptr().align_offset(LINE_BYTES);
+        Self::at(first..first + length, memory)
+    }
+
+    fn at(place: Range<usize>, memory: Vec<f32>) -> Self {
         pool().hold(memory.len());
-        Self { memory, length }
+        Self { memory, place }
     }
 }
 
 impl From<Vec<f32>> for Values {
     fn from(values: Vec<f32>) -> Self {
-        let length = values.len();
-        Self::of(values, length)
+        Self::at(0..values.len(), values)
     }
 }
 
@@ -83,13 +94,13 @@ impl Deref for Values {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.memory[..self.length]
+        &self.memory[self.place.clone()]
     }
 }
 
 impl DerefMut for Values {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.memory[..self.length]
+        &mut self.memory[self.place.clone()]
     }
 }
 
@@ -99,33 +110,39 @@ impl Drop for Values {
     }
 }
 
-/// Words of 32 bits from the beginning of a cache line on, in memory that goes round: what is read in whole lines takes twice
-/// as long where each of them lies in two.
-pub(crate) struct AlignedWords {
-    values: Values,
-    words: Range<usize>,
-}
+/// Words of 32 bits, in memory that goes round.
+pub(crate) struct Words(Values);
 
-impl AlignedWords {
-    /// Words that will all be overwritten.
+impl Words {
+    /// Words that will all be overwritten, from the beginning of a cache line on.
     pub(crate) fn overwritable(length: usize) -> Self {
-        let values = overwritable(length + LINE_BYTES / size_of::<f32>());
-        let first = values.as_ptr().align_offset(LINE_BYTES);
-        Self { values, words: first..first + length }
+        Self(overwritable(length))
     }
 }
 
-impl Deref for AlignedWords {
+impl Deref for Words {
     type Target = [u32];
 
     fn deref(&self) -> &[u32] {
-        bytemuck::cast_slice(&self.values[self.words.clone()])
+        bytemuck::cast_slice(&self.0)
     }
 }
 
-impl DerefMut for AlignedWords {
+impl DerefMut for Words {
     fn deref_mut(&mut self) -> &mut [u32] {
-        bytemuck::cast_slice_mut(&mut self.values[self.words.clone()])
+        bytemuck::cast_slice_mut(&mut self.0)
+    }
+}
+
+/// Memory that a thread keeps for what it needs again and again.
+#[derive(Default)]
+pub(crate) struct Workspace(Option<Values>);
+
+impl Workspace {
+    /// So many values that will all be overwritten.
+    pub(crate) fn overwritable(&mut self, length: usize) -> &mut [f32] {
+        let sufficient = self.0.take().filter(|values| values.len() >= length);
+        &mut self.0.insert(sufficient.unwrap_or_else(|| overwritable(length)))[..length]
     }
 }
 
@@ -255,11 +272,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn aligned_words_begin_with_a_line() {
-        for length in [0, 1, 100, 5000, 100_001] {
-            let mut words = AlignedWords::overwritable(length);
-            words.fill(7);
-            assert_eq!((words.len(), words.as_ptr() as usize % LINE_BYTES), (length, 0));
+    fn values_begin_with_a_line() {
+        for length in [0, 1, 100, 4080, 5000, 100_001] {
+            for values in [overwritable(length), zeros(length), zeros(length), new(length)] {
+                assert_eq!((values.len(), values.as_ptr() as usize % LINE_BYTES), (length, 0));
+            }
         }
     }
 
@@ -287,7 +304,7 @@ mod tests {
         assert_eq!(pool.take(2 * STEP), None);
         for length in [SHORTEST_KEPT, STEP, STEP + 1, LONG - STEP, LONG - 1, LONG] {
             pool.put(std::mem::take(&mut new(length).memory));
-            assert!(pool.take(length).is_some(), "{length}");
+            assert!(pool.take(length + LINE).is_some(), "{length}");
         }
     }
 

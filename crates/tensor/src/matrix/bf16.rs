@@ -7,7 +7,7 @@ use super::grouped::grouped_product_then;
 use super::kernel::{Bf16Pair, Group, Kernel, PANEL, Right};
 use super::packing::{groups, pack_left, pack_right};
 use super::{Matrix, product_then};
-use crate::memory::{self, AlignedWords, Values};
+use crate::memory::{self, Values, Words};
 use crate::parallel::for_each_row_block;
 
 /// The right side `[inner, columns]` of a product, rounded, in the order in which it is read.
@@ -19,7 +19,7 @@ pub(crate) struct Bf16Right {
 
 enum Form {
     /// `[⌈columns / 32⌉, groups, 32]` pairs along the inner dimension, for a kernel.
-    Panels(Kernel, AlignedWords),
+    Panels(Kernel, Words),
     /// `[inner, columns]`.
     Rounded(Values),
 }
@@ -39,7 +39,7 @@ impl Bf16Right {
         let form = match kernel {
             Some(kernel) => {
                 let groups = groups::<1>(kernel, inner);
-                let mut panels = AlignedWords::overwritable(columns.next_multiple_of(PANEL) * groups);
+                let mut panels = Words::overwritable(columns.next_multiple_of(PANEL) * groups);
                 pack_right::<1>(right, inner, columns, groups, &mut panels);
                 Form::Panels(kernel, panels)
             }
@@ -74,7 +74,7 @@ pub(crate) fn product_bf16_then(
         }
     };
     let groups = groups::<1>(kernel, inner);
-    let mut packed = AlignedWords::overwritable(rows * groups);
+    let mut packed = Words::overwritable(rows * groups);
     pack_left::<1>(left, inner, groups, &mut packed);
     let right = Right { panels, starts: None, groups };
     // SAFETY: panels are made only for a kernel that the processor has.

@@ -15,7 +15,7 @@ use super::blocks::{Blocks, SMALL_PRODUCT};
 use super::grouped::{ROWS, grouped_product_then};
 use super::kernel::{Bytes, Group, Kernel, PANEL, Right};
 use crate::lanes::vectorized;
-use crate::memory::AlignedWords;
+use crate::memory::Words;
 use crate::parallel::RowParts;
 use crate::parallel::for_each;
 
@@ -74,7 +74,7 @@ pub(crate) struct Int8Right {
     /// What the panels are for, if not for any processor.
     kernel: Option<Kernel>,
     /// `[⌈columns / 32⌉, groups, 32]` groups of four bytes along the inner dimension.
-    panels: AlignedWords,
+    panels: Words,
     /// −128 Σ_k q, one a column, filled up to whole panels.
     starts: Vec<i32>,
     scales: Vec<f32>,
@@ -93,7 +93,7 @@ impl Int8Right {
         let inner = matrix.values.len() / columns.max(1);
         let groups = inner.div_ceil(GROUP);
         let groups = kernel.map_or(groups, |kernel| kernel.filled_up(groups));
-        let mut panels = AlignedWords::overwritable(columns.div_ceil(PANEL) * groups * PANEL);
+        let mut panels = Words::overwritable(columns.div_ceil(PANEL) * groups * PANEL);
         panels.fill(0);
         for_each(panels.chunks_mut((groups * PANEL).max(1)).enumerate(), |(panel, groups)| {
             let columns_of_panel = panel * PANEL..columns.min((panel + 1) * PANEL);
@@ -129,7 +129,7 @@ pub(crate) fn product_int8_then(
         result.len() == rows * columns && x.len() == rows * inner,
         "an operation asked for a product beyond its inputs"
     );
-    let mut left = AlignedWords::overwritable(rows * groups);
+    let mut left = Words::overwritable(rows * groups);
     let row_scales = quantize_rows(x, rows, &mut left, groups);
     let sides = Right { panels: &right.panels, starts: Some(&right.starts), groups };
     let scale_and_finish = |row: usize, first: usize, part: &mut [f32]| {

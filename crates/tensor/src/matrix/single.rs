@@ -6,7 +6,7 @@
 use super::Matrix;
 use super::grouped::grouped_product_then;
 use super::kernel::{Group, Kernel, PANEL, Right, Single};
-use crate::memory::AlignedWords;
+use crate::memory::Words;
 use crate::parallel::for_each_row_block;
 
 /// With more rows than these `gemm` is the faster.
@@ -16,7 +16,7 @@ const MOST_ROWS: usize = 96;
 pub(crate) struct F32Right {
     kernel: Kernel,
     /// `[⌈columns / 32⌉, inner, 32]`.
-    panels: AlignedWords,
+    panels: Words,
     inner: usize,
     columns: usize,
 }
@@ -32,7 +32,7 @@ impl F32Right {
         let kernel = Single::fastest()?;
         let inner = right.len() / columns.max(1);
         let right = Matrix::new(right, columns);
-        let mut panels = AlignedWords::overwritable(columns.div_ceil(PANEL) * inner * PANEL);
+        let mut panels = Words::overwritable(columns.div_ceil(PANEL) * inner * PANEL);
         for_each_row_block(&mut panels, inner * PANEL, |first, panels| {
             for row in 0..inner {
                 let line: &[u32] = bytemuck::cast_slice(right.line(row, columns));

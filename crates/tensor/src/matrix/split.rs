@@ -26,7 +26,7 @@ use super::kernel::{Group, Kernel, PANEL, PARTS, Place, Right, SplitPair};
 use super::packing::{groups, pack_left, pack_right};
 use super::{Matrix, rows_of};
 use crate::lanes::add;
-use crate::memory::{self, AlignedWords};
+use crate::memory::{self, Workspace};
 use crate::parallel::{RowParts, for_each_row_block, hand_out};
 
 /// Rows, inner values and columns that a product has at least: for less, splitting takes longer than it saves.
@@ -119,8 +119,8 @@ struct Product<'a> {
 /// What a thread has split.
 #[derive(Default)]
 struct Scratch {
-    left: Option<AlignedWords>,
-    right: Option<AlignedWords>,
+    left: Workspace,
+    right: Workspace,
     /// The product, first row and first inner value of the left side's part.
     left_of: Option<[usize; 3]>,
 }
@@ -179,7 +179,7 @@ impl<'a> Product<'a> {
     ) {
         let groups = groups::<PARTS>(self.kernel, inner.len());
         SCRATCH.with_borrow_mut(|scratch| {
-            let left = words(&mut scratch.left, rows.len() * groups);
+            let left = bytemuck::cast_slice_mut(scratch.left.overwritable(rows.len() * groups));
             let left_of = Some([self.number, rows.start, inner.start]);
             if scratch.left_of != left_of {
                 let matrix = self.left.beginning_at(rows.start, inner.start);
@@ -187,7 +187,8 @@ impl<'a> Product<'a> {
                 pack_left::<PARTS>(matrix, inner.len(), groups, left);
                 scratch.left_of = left_of;
             }
-            let panels = words(&mut scratch.right, columns.len().next_multiple_of(PANEL) * groups);
+            let panels = scratch.right.overwritable(columns.len().next_multiple_of(PANEL) * groups);
+            let panels = bytemuck::cast_slice_mut(panels);
             let matrix = self.right.beginning_at(inner.start, columns.start);
             pack_right::<PARTS>(matrix, inner.len(), columns.len(), groups, panels);
             let right = Right { panels, starts: None, groups };
@@ -198,12 +199,6 @@ impl<'a> Product<'a> {
             }
         });
     }
-}
-
-/// So many words, in memory that is kept where it suffices.
-fn words(kept: &mut Option<AlignedWords>, length: usize) -> &mut [u32] {
-    let sufficient = kept.take().filter(|words| words.len() >= length);
-    &mut kept.insert(sufficient.unwrap_or_else(|| AlignedWords::overwritable(length)))[..length]
 }
 
 #[cfg(test)]

@@ -6,13 +6,14 @@
 use std::cell::RefCell;
 
 use super::Matrix;
+use crate::memory::Workspace;
 
 /// Columns that are turned at a time, and values of each.
 pub(super) const SQUARE: usize = 16;
 
 thread_local! {
     /// What each thread turns a block into.
-    static TURNED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    static TURNED: RefCell<Workspace> = RefCell::default();
 }
 
 /// Calls `work` with a transposed matrix `[inner, columns]` written out anew, its rows side by side; with itself where this
@@ -24,10 +25,7 @@ pub(super) fn with_rows_side_by_side(
     work: impl FnOnce(Matrix<'_>),
 ) {
     TURNED.with_borrow_mut(|turned| {
-        if turned.len() < inner * columns {
-            turned.resize(inner * columns, 0.0);
-        }
-        let turned = &mut turned[..inner * columns];
+        let turned = turned.overwritable(inner * columns);
         work(if turn(matrix, columns, turned) { Matrix::new(turned, columns) } else { matrix });
     });
 }
