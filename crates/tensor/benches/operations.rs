@@ -7,7 +7,7 @@ use std::hint::spin_loop;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use polytask_tensor::ops::{self, CrfWeights, CrossEntropy, Forbidden};
+use polytask_tensor::ops::{self, CrfWeights, CrossEntropy, Forbidden, Side};
 use polytask_tensor::testing::sample;
 use polytask_tensor::{Ids, Offsets, RandomKey, Result, Tensor, for_each};
 
@@ -100,19 +100,23 @@ fn operations(c: &mut Criterion) {
     });
 }
 
-/// The products of an encoder layer alone: X W, with dX = dY Wᵀ, with dW = Xᵀ dY. How they fare on two threads:
+/// The products of an encoder layer alone: X W, dX = dY Wᵀ and dW = Xᵀ dY. How they fare on two threads:
 /// `RAYON_NUM_THREADS=1 cargo bench -p polytask-tensor -- product`, then the same with 2.
 fn products(c: &mut Criterion) {
+    use Side::{Plain, Transposed};
     for width in [WIDTH, 3 * WIDTH] {
         for (inputs, outputs) in [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]
         {
             let (x, weight) = (sample(&[ROWS, inputs], 1), sample(&[inputs, outputs], 2));
-            let named = |what: &str| format!("product {inputs} to {outputs}, {what}");
-            c.bench_function(&named("X W"), |b| {
-                rayon::scope(|_| b.iter(|| ops::linear(&x, &weight, None)));
-            });
-            step(c, &named("X W and dX"), std::slice::from_ref(&x), |t| ops::linear(&t[0], &weight, None));
-            step(c, &named("X W and dW"), std::slice::from_ref(&weight), |t| ops::linear(&x, &t[0], None));
+            let gradient = sample(&[ROWS, outputs], 3);
+            let mut product = |what: &str, a: &Tensor, side_a, b: &Tensor, side_b| {
+                let product = || ops::matrix_product(a, side_a, b, side_b);
+                let name = format!("product {inputs} to {outputs}, {what}");
+                c.bench_function(&name, |b| rayon::scope(|_| b.iter(product)));
+            };
+            product("X W", &x, Plain, &weight, Plain);
+            product("dY Wᵀ", &gradient, Plain, &weight, Transposed);
+            product("Xᵀ dY", &x, Transposed, &gradient, Plain);
         }
     }
 }

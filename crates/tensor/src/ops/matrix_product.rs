@@ -9,7 +9,7 @@
 
 use crate::cuda::{self, Gpu};
 use crate::matrix::{Matrix, product};
-use crate::{Buffer, Error, Gradient, Operation, Precision, Result, Tensor};
+use crate::{Buffer, Error, Gradient, Operation, Precision, Result, Tensor, memory};
 
 /// How one side of a matrix product is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub fn matrix_product(a: &Tensor, side_a: Side, b: &Tensor, side_b: Side) -> Res
         let c = gpu.product(Precision::F32, side_a.on_gpu(a), side_b.on_gpu(b), None)?;
         return Ok(Buffer::on_gpu(c, &[m, n]).recorded(operation));
     }
-    let mut c = vec![0.0; m * n];
+    let mut c = memory::overwritable(m * n);
     product(&mut c, side_a.read(a), side_b.read(b), k, n);
     Ok(Buffer::new(c, &[m, n])?.recorded(operation))
 }
@@ -91,17 +91,17 @@ impl Operation for MatrixProduct {
         let (_, k) = self.side_a.shape(&self.a);
         let dc = Matrix::new(gradient.data(), n);
         let (a, b) = (self.side_a.read(&self.a), self.side_b.read(&self.b));
-        let mut da = vec![0.0; self.a.len()];
+        let mut da = memory::overwritable(self.a.len());
         match self.side_a {
             Side::Plain => product(&mut da, dc, b.transposed(), n, k),
             Side::Transposed => product(&mut da, b, dc.transposed(), n, m),
         }
-        let mut db = vec![0.0; self.b.len()];
+        let mut db = memory::overwritable(self.b.len());
         match self.side_b {
             Side::Plain => product(&mut db, a.transposed(), dc, m, n),
             Side::Transposed => product(&mut db, dc.transposed(), a, m, k),
         }
-        Ok(vec![Some(Tensor::new(da, self.a.shape())?.into()), Some(Tensor::new(db, self.b.shape())?.into())])
+        Ok(vec![Some(Tensor::of(da, self.a.shape())?.into()), Some(Tensor::of(db, self.b.shape())?.into())])
     }
 }
 
