@@ -12,6 +12,6 @@ pub enum Precision {
     /// the same as f32.
     Tf32,
     /// Both sides rounded to 8 bits of mantissa, sums in f32: twice as fast where the processor has AMX or, on AMD,
-    /// AVX512-BF16; elsewhere slower than f32, with the same rounding.
+    /// AVX512-BF16; elsewhere about as fast as f32, with the same rounding.
     Bf16,
 }

@@ -1,14 +1,17 @@
 //! Products in bf16: operands rounded to 8 bits of mantissa, sums in f32.
 //!
-//! Where the processor has instructions for pairs of bf16 (AMX, AVX512-BF16), a [kernel](super::kernel) of them computes the
-//! product. Elsewhere the operands are rounded alike and multiplied in f32: the results agree but for the order of sums.
+//! Where the processor has fast instructions for pairs of bf16 (AMX, AVX512-BF16 of AMD), a [kernel](super::kernel) of them
+//! computes the product. Elsewhere the operands are rounded alike and multiplied in f32: the results agree but for the order of
+//! sums.
+
+use std::sync::LazyLock;
 
 use super::grouped::grouped_product_then;
 use super::kernel::{Bf16Pair, Group, Kernel, PANEL, Right};
 use super::packing::{groups, pack_left, pack_right};
-use super::{Matrix, product_then};
-use crate::memory::{self, Values, Words};
-use crate::parallel::for_each_row_block;
+use super::rounded::Rounded;
+use super::{Matrix, product_of_kept_then, product_then};
+use crate::memory::Words;
 
 /// The right side `[inner, columns]` of a product, rounded, in the order in which it is read.
 pub(crate) struct Bf16Right {
@@ -20,14 +23,14 @@ pub(crate) struct Bf16Right {
 enum Form {
     /// `[⌈columns / 32⌉, groups, 32]` pairs along the inner dimension, for a kernel.
     Panels(Kernel, Words),
-    /// `[inner, columns]`.
-    Rounded(Values),
+    /// For products in f32.
+    Rounded(Rounded),
 }
 
 impl Bf16Right {
     /// Rounds and orders the right side of a product.
     pub(crate) fn new(right: Matrix<'_>, inner: usize, columns: usize) -> Self {
-        Self::new_for(Bf16Pair::fastest(), right, inner, columns)
+        Self::new_for(kernel_faster_than_f32(), right, inner, columns)
     }
 
     pub(crate) fn columns(&self) -> usize {
@@ -43,7 +46,7 @@ impl Bf16Right {
                 pack_right::<1>(right, inner, columns, groups, &mut panels);
                 Form::Panels(kernel, panels)
             }
-            None => Form::Rounded(rounded(right, inner, columns)),
+            None => Form::Rounded(Rounded::new(right, inner, columns)),
         };
         Self { form, inner, columns }
     }
@@ -68,9 +71,11 @@ pub(crate) fn product_bf16_then(
     let (kernel, panels) = match &right.form {
         Form::Panels(kernel, panels) => (*kernel, panels),
         Form::Rounded(right) => {
-            let left = rounded(left, rows, inner);
-            let (left, right) = (Matrix::new(&left, inner), Matrix::new(right, columns));
-            return product_then(result, left, right, inner, columns, finish);
+            let left = Rounded::new(left, rows, inner);
+            return match right.in_panels(rows).zip(left.row_major()) {
+                Some((right, left)) => product_of_kept_then(result, left, right, finish),
+                None => product_then(result, left.matrix(), right.matrix(), inner, columns, finish),
+            };
         }
     };
     let groups = groups::<1>(kernel, inner);
@@ -81,26 +86,21 @@ pub(crate) fn product_bf16_then(
     unsafe { grouped_product_then::<Bf16Pair>(kernel, result, &packed, right, [inner, columns], finish) };
 }
 
-/// Row-major values [rows, columns], rounded.
-fn rounded(matrix: Matrix<'_>, rows: usize, columns: usize) -> Values {
-    let mut values = memory::overwritable(rows * columns);
-    for_each_row_block(&mut values, columns, |first_row, block| {
-        for (i, row) in block.chunks_exact_mut(columns).enumerate() {
-            for (column, value) in row.iter_mut().enumerate() {
-                *value = f32::from_bits(bf16(matrix.at(first_row + i, column)));
-            }
-        }
-    });
-    values
+/// The fastest kernel of this processor, where it is faster than products in f32.
+fn kernel_faster_than_f32() -> Option<Kernel> {
+    // Intel's vectors multiply pairs of bf16 at half the rate of f32.
+    static PAYS: LazyLock<bool> = LazyLock::new(|| !is_intels());
+    Bf16Pair::fastest().filter(|kernel| *kernel == Kernel::Tiles || *PAYS)
 }
 
-/// The nearest bf16, ties to even, in the upper half; NaN stays NaN.
-#[inline(always)]
-fn bf16(value: f32) -> u32 {
-    let bits = value.to_bits();
-    let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
-    let nearest = if value.is_nan() { bits | 0x40_0000 } else { nearest };
-    nearest & 0xffff_0000
+fn is_intels() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let maker = std::arch::x86_64::__cpuid(0);
+        [maker.ebx, maker.edx, maker.ecx].map(u32::to_le_bytes).as_flattened() == b"GenuineIntel"
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 #[cfg(test)]
@@ -172,28 +172,5 @@ mod tests {
         let expected: Vec<f32> =
             product(0.0).iter().zip(places).map(|(value, place)| value + place).collect();
         assert_close(&product(1.0), &expected, 0.0);
-    }
-
-    proptest! {
-        #[test]
-        fn rounding_is_to_the_nearest_and_keeps_what_bf16_holds(value: f32) {
-            let rounded = f32::from_bits(bf16(value));
-            prop_assert_eq!(bf16(rounded), rounded.to_bits());
-            // Half a unit of 8 bits of mantissa.
-            prop_assert!((rounded - value).abs() <= value.abs() / 256.0 || !value.is_normal() || !rounded.is_finite());
-        }
-    }
-
-    #[test]
-    fn ties_go_to_even_and_nan_stays() {
-        for (bits, expected) in
-            [(0x3f80_8000, 0x3f80_0000), (0x3f81_8000, 0x3f82_0000), (0x3f80_8001, 0x3f81_0000)]
-        {
-            assert_eq!(bf16(f32::from_bits(bits)), expected);
-        }
-        assert!(f32::from_bits(bf16(f32::NAN)).is_nan());
-        assert!(f32::from_bits(bf16(f32::from_bits(0x7fff_ffff))).is_nan());
-        assert_eq!(f32::from_bits(bf16(f32::INFINITY)), f32::INFINITY);
-        assert_eq!(f32::from_bits(bf16(f32::MAX)), f32::INFINITY);
     }
 }

@@ -10,6 +10,7 @@ mod grouped;
 mod int8;
 mod kernel;
 mod packing;
+mod rounded;
 mod single;
 mod split;
 mod turned;
@@ -64,6 +65,7 @@ impl<'a> Matrix<'a> {
         if self.is_row_major() { self.row_stride } else { self.column_stride }
     }
 
+    #[cfg(test)]
     fn at(&self, row: usize, column: usize) -> f32 {
         self.values[row * self.row_stride + column * self.column_stride]
     }
