@@ -100,8 +100,8 @@ fn operations(c: &mut Criterion) {
     });
 }
 
-/// The products of an encoder layer alone: X W, dX = dY Wᵀ and dW = Xᵀ dY. How they fare on two threads:
-/// `RAYON_NUM_THREADS=1 cargo bench -p polytask-tensor -- product`, then the same with 2.
+/// The products of an encoder layer alone: X W, dX = dY Wᵀ and dW = Xᵀ dY. How they fare on two threads, `examples/products.rs`
+/// tells.
 fn products(c: &mut Criterion) {
     use Side::{Plain, Transposed};
     for width in [WIDTH, 3 * WIDTH] {
