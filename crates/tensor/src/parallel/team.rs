@@ -102,9 +102,9 @@ impl Team {
 }
 
 fn busy(work: impl FnOnce()) {
-    IS_BUSY.set(true);
+    let was_busy = IS_BUSY.replace(true);
     work();
-    IS_BUSY.set(false);
+    IS_BUSY.set(was_busy);
 }
 
 #[cfg(test)]
@@ -151,6 +151,7 @@ mod tests {
                         calls[index].fetch_add(1, Relaxed);
                     });
                     assert!(calls.iter().all(|calls| calls.load(Relaxed) == 1));
+                    assert_eq!(helpers(30), 0, "still busy");
                 });
                 assert_eq!(calls(40), [1; 40]);
             }
