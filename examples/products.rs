@@ -9,6 +9,7 @@
 #![allow(clippy::print_stdout, reason = "a program")]
 
 use std::hint::black_box;
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -34,17 +35,17 @@ struct Arguments {
     #[arg(long, default_value_t = 384)]
     rows: usize,
     /// Threads to compare with one
-    #[arg(long, default_value_t = 2)]
-    threads: usize,
+    #[arg(long, default_value = "2")]
+    threads: NonZeroUsize,
     /// Seconds for each product
-    #[arg(long, default_value_t = 3.0)]
-    seconds: f64,
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    let pools = [pool(1)?, pool(arguments.threads)?];
+    let pools = [pool(1)?, pool(arguments.threads.get())?];
     for &width in &arguments.widths {
         for (inputs, outputs) in [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]
         {
@@ -71,7 +72,7 @@ fn layer(
     ];
     let flop = 2.0 * (arguments.rows * inputs * outputs) as f64;
     for (product, left, right) in products {
-        let seconds = fastest(left, right, arguments.seconds, pools)?;
+        let seconds = fastest(left, right, Duration::from_secs(arguments.seconds), pools)?;
         let [one, several] = seconds.map(|seconds| (flop / seconds / 1e9).round());
         let ratio = (seconds[0] / seconds[1] * 1000.0).round() / 1000.0;
         println!(
@@ -89,12 +90,12 @@ fn layer(
 fn fastest(
     left: (&Tensor, Side),
     right: (&Tensor, Side),
-    seconds: f64,
+    duration: Duration,
     pools: &[ThreadPool; 2],
 ) -> anyhow::Result<[f64; 2]> {
     let mut times = [vec![], vec![]];
     let start = Instant::now();
-    while start.elapsed().as_secs_f64() < seconds {
+    while times[0].is_empty() || start.elapsed() < duration {
         for (pool, times) in pools.iter().zip(&mut times) {
             pool.install(|| -> anyhow::Result<()> {
                 let turn = Instant::now();
