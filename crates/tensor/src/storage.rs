@@ -177,7 +177,7 @@ impl Storage {
         let values = self.values();
         if self.derived.bf16.get().is_none() {
             let rows = values.len() / columns.max(1);
-            let _ = self.derived.bf16.set(Bf16Right::new(Matrix::new(values, columns), rows, columns));
+            let _ = self.derived.bf16.set(Bf16Right::kept(Matrix::new(values, columns), rows, columns));
         }
         self.derived.bf16.get().filter(|right| right.columns() == columns)
     }

@@ -2,15 +2,15 @@
 //!
 //! Where the processor has fast instructions for pairs of bf16 (AMX, AVX512-BF16 of AMD), a [kernel](super::kernel) of them
 //! computes the product. Elsewhere the operands are rounded alike and multiplied in f32: the results agree but for the order of
-//! sums.
+//! sums, and for values below the normal numbers, which the instructions take for 0.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use super::grouped::grouped_product_then;
 use super::kernel::{Bf16Pair, Group, Kernel, PANEL, Right};
 use super::packing::{groups, pack_left, pack_right};
 use super::rounded::Rounded;
-use super::{Matrix, product_of_kept_then, product_then};
+use super::{F32Right, Matrix, product_of_kept_then, product_then};
 use crate::memory::Words;
 
 /// The right side `[inner, columns]` of a product, rounded, in the order in which it is read.
@@ -23,14 +23,23 @@ pub(crate) struct Bf16Right {
 enum Form {
     /// `[⌈columns / 32⌉, groups, 32]` pairs along the inner dimension, for a kernel.
     Panels(Kernel, Words),
-    /// For products in f32.
-    Rounded(Rounded),
+    /// For products in f32; of a kept one also its panels, once there was a product of few rows.
+    Rounded(Rounded, Option<OnceLock<F32Right>>),
 }
 
 impl Bf16Right {
-    /// Rounds and orders the right side of a product.
+    /// Rounds and orders the right side of one product.
     pub(crate) fn new(right: Matrix<'_>, inner: usize, columns: usize) -> Self {
         Self::new_for(kernel_faster_than_f32(), right, inner, columns)
+    }
+
+    /// The same for many products.
+    pub(crate) fn kept(right: Matrix<'_>, inner: usize, columns: usize) -> Self {
+        let mut kept = Self::new(right, inner, columns);
+        if let Form::Rounded(_, panels) = &mut kept.form {
+            *panels = Some(OnceLock::new());
+        }
+        kept
     }
 
     pub(crate) fn columns(&self) -> usize {
@@ -46,9 +55,20 @@ impl Bf16Right {
                 pack_right::<1>(right, inner, columns, groups, &mut panels);
                 Form::Panels(kernel, panels)
             }
-            None => Form::Rounded(Rounded::new(right, inner, columns)),
+            None => Form::Rounded(Rounded::new(right, inner, columns), None),
         };
         Self { form, inner, columns }
+    }
+
+    /// In panels of f32, where that is faster for so many rows.
+    fn in_f32(&self, rows: usize) -> Option<&F32Right> {
+        let Form::Rounded(rounded, Some(panels)) = &self.form else { return None };
+        let values = rounded.row_major().filter(|_| F32Right::pays_for(rows))?;
+        // Made outside the cell: whoever waits for a cell cannot do the work that its maker handed out.
+        if panels.get().is_none() {
+            let _ = panels.set(F32Right::new(values, self.columns)?);
+        }
+        panels.get()
     }
 }
 
@@ -70,11 +90,12 @@ pub(crate) fn product_bf16_then(
     );
     let (kernel, panels) = match &right.form {
         Form::Panels(kernel, panels) => (*kernel, panels),
-        Form::Rounded(right) => {
+        Form::Rounded(rounded, _) => {
             let left = Rounded::new(left, rows, inner);
-            return match right.in_panels(rows).zip(left.row_major()) {
-                Some((right, left)) => product_of_kept_then(result, left, right, finish),
-                None => product_then(result, left.matrix(), right.matrix(), inner, columns, finish),
+            let sides = left.row_major().and_then(|left| Some((left, right.in_f32(rows)?)));
+            return match sides {
+                Some((left, right)) => product_of_kept_then(result, left, right, finish),
+                None => product_then(result, left.matrix(), rounded.matrix(), inner, columns, finish),
             };
         }
     };
@@ -127,7 +148,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn all_kernels_agree_for_all_sides(
-            rows in 0usize..70, inner in 1usize..70, columns in 1usize..70,
+            rows in 0usize..70, inner in 0usize..70, columns in 1usize..70,
             transpose_left: bool, transpose_right: bool,
         ) {
             let (a, b) = (sample(&[rows, inner], 1), sample(&[inner, columns], 2));
@@ -147,12 +168,29 @@ mod tests {
             let (a, b) = (sample(&[rows, inner], 1), sample(&[inner, columns], 2));
             let (left, right) = (Matrix::new(a.data(), inner), Matrix::new(b.data(), columns));
             let expected = product(None, left, right, rows, inner, columns);
-            for kernel in Bf16Pair::kernels() {
-                let found = || product(Some(kernel), left, right, rows, inner, columns);
+            for kernel in Bf16Pair::kernels().map(Some).chain([None]) {
+                let found = || product(kernel, left, right, rows, inner, columns);
                 // 385 sums of size 1 in f32.
                 assert_close(&found(), &expected, 1e-3);
                 assert_same_on_threads(|| vec![found()]);
             }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_gives_the_same_for_few_rows_and_for_many() {
+        let (a, b) = (sample(&[200, 100], 1), sample(&[100, 150], 2));
+        let (left, right) = (Matrix::new(a.data(), 100), Matrix::new(b.data(), 150));
+        let expected = product(None, left, right, 200, 100, 150);
+        let kept = Bf16Right {
+            form: Form::Rounded(Rounded::new(right, 100, 150), Some(OnceLock::new())),
+            ..Bf16Right::new(right, 100, 150)
+        };
+        for rows in [1, 24, 200] {
+            let mut result = vec![f32::NAN; rows * 150];
+            product_bf16_then(&mut result, left, &kept, |_, _, _| {});
+            // 100 sums in f32 in another order.
+            assert_close(&result, &expected[..rows * 150], 1e-4);
         }
     }
 

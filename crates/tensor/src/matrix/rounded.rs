@@ -1,8 +1,6 @@
 //! A matrix rounded to bf16 whose values are f32 all the same: what products in f32 read of it is what those of bf16 do.
 
-use std::sync::OnceLock;
-
-use super::{F32Right, Matrix};
+use super::Matrix;
 use crate::lanes::vectorized;
 use crate::memory::{self, Values};
 use crate::parallel::for_each_row_block;
@@ -13,8 +11,6 @@ pub(super) struct Rounded {
     /// Values that lie side by side.
     line: usize,
     is_row_major: bool,
-    /// For products of few rows, once there was one.
-    panels: OnceLock<F32Right>,
 }
 
 impl Rounded {
@@ -28,7 +24,7 @@ impl Rounded {
                 round(matrix.line(index, line), rounded);
             }
         });
-        Self { values, line, is_row_major, panels: OnceLock::new() }
+        Self { values, line, is_row_major }
     }
 
     pub(super) fn matrix(&self) -> Matrix<'_> {
@@ -39,16 +35,6 @@ impl Rounded {
     /// The values, where they lie row after row.
     pub(super) fn row_major(&self) -> Option<&[f32]> {
         self.is_row_major.then_some(&self.values)
-    }
-
-    /// As the right side of a product of so many rows, where that is faster in panels.
-    pub(super) fn in_panels(&self, rows: usize) -> Option<&F32Right> {
-        let values = self.row_major().filter(|_| F32Right::pays_for(rows))?;
-        // Made outside the cell: whoever waits for a cell cannot do the work that its maker handed out.
-        if self.panels.get().is_none() {
-            let _ = self.panels.set(F32Right::new(values, self.line)?);
-        }
-        self.panels.get()
     }
 }
 
