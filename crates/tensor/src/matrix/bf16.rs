@@ -30,23 +30,25 @@ enum Form {
 impl Bf16Right {
     /// Rounds and orders the right side of one product.
     pub(crate) fn new(right: Matrix<'_>, inner: usize, columns: usize) -> Self {
-        Self::new_for(kernel_faster_than_f32(), right, inner, columns)
+        Self::new_for(kernel_faster_than_f32(), right, inner, columns, false)
     }
 
     /// The same for many products.
     pub(crate) fn kept(right: Matrix<'_>, inner: usize, columns: usize) -> Self {
-        let mut kept = Self::new(right, inner, columns);
-        if let Form::Rounded(_, panels) = &mut kept.form {
-            *panels = Some(OnceLock::new());
-        }
-        kept
+        Self::new_for(kernel_faster_than_f32(), right, inner, columns, true)
     }
 
     pub(crate) fn columns(&self) -> usize {
         self.columns
     }
 
-    fn new_for(kernel: Option<Kernel>, right: Matrix<'_>, inner: usize, columns: usize) -> Self {
+    fn new_for(
+        kernel: Option<Kernel>,
+        right: Matrix<'_>,
+        inner: usize,
+        columns: usize,
+        is_kept: bool,
+    ) -> Self {
         assert!(right.covers(inner, columns), "an operation asked for a product beyond its inputs");
         let form = match kernel {
             Some(kernel) => {
@@ -55,7 +57,7 @@ impl Bf16Right {
                 pack_right::<1>(right, inner, columns, groups, &mut panels);
                 Form::Panels(kernel, panels)
             }
-            None => Form::Rounded(Rounded::new(right, inner, columns), None),
+            None => Form::Rounded(Rounded::new(right, inner, columns), is_kept.then(OnceLock::new)),
         };
         Self { form, inner, columns }
     }
@@ -139,7 +141,7 @@ mod tests {
         columns: usize,
     ) -> Vec<f32> {
         let mut result = vec![f32::NAN; rows * columns];
-        let right = Bf16Right::new_for(kernel, right, inner, columns);
+        let right = Bf16Right::new_for(kernel, right, inner, columns, false);
         product_bf16_then(&mut result, left, &right, |_, _, _| {});
         result
     }
@@ -182,10 +184,7 @@ mod tests {
         let (a, b) = (sample(&[200, 100], 1), sample(&[100, 150], 2));
         let (left, right) = (Matrix::new(a.data(), 100), Matrix::new(b.data(), 150));
         let expected = product(None, left, right, 200, 100, 150);
-        let kept = Bf16Right {
-            form: Form::Rounded(Rounded::new(right, 100, 150), Some(OnceLock::new())),
-            ..Bf16Right::new(right, 100, 150)
-        };
+        let kept = Bf16Right::new_for(None, right, 100, 150, true);
         for rows in [1, 24, 200] {
             let mut result = vec![f32::NAN; rows * 150];
             product_bf16_then(&mut result, left, &kept, |_, _, _| {});
