@@ -6,6 +6,7 @@ mod team;
 
 use std::mem::ManuallyDrop;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use crate::Offsets;
 use crate::lanes::add;
@@ -72,6 +73,16 @@ pub fn for_each_row_block<T: Send>(result: &mut [T], columns: usize, work: impl 
     }
     let blocks = result.chunks_mut(block_rows * columns).enumerate();
     for_each(blocks, |(block, rows)| work(block * block_rows, rows));
+}
+
+/// The value of a cell, made if there is none; `None` where `make` makes none.
+///
+/// It is made outside the cell: whoever waits for a cell cannot do the work that its maker hands out.
+pub(crate) fn made_once<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Option<T>) -> Option<&T> {
+    if cell.get().is_none() {
+        let _ = cell.set(make()?);
+    }
+    cell.get()
 }
 
 /// Σ over rows, `columns` values: `add_row(row, sums)` adds one row's terms.

@@ -9,6 +9,7 @@ use crate::Result;
 use crate::cuda::{Gpu, Memory};
 use crate::matrix::{Bf16Right, F32Right, Int8Matrix, Int8Right, Matrix};
 use crate::memory::Values;
+use crate::parallel::made_once;
 
 /// The values of one or several tensors.
 pub(crate) struct Storage {
@@ -155,30 +156,22 @@ impl Storage {
     /// The quantized matrix as the right side of products, made once.
     pub(crate) fn int8_right(&self) -> Option<&Int8Right> {
         let matrix = self.int8_matrix()?;
-        // Made outside the cell: whoever waits for a cell cannot do the work that its maker handed out.
-        if self.derived.int8.get().is_none() {
-            let _ = self.derived.int8.set(Int8Right::new(matrix));
-        }
-        self.derived.int8.get()
+        made_once(&self.derived.int8, || Some(Int8Right::new(matrix)))
     }
 
     /// The matrix of `columns` columns as the right side of products in f32 of few rows, made once; `None` where it was made
     /// for another number of columns, or the processor has no use for it.
     pub(crate) fn f32_right(&self, columns: usize) -> Option<&F32Right> {
-        if self.derived.f32.get().is_none() {
-            let _ = self.derived.f32.set(F32Right::new(self.values(), columns)?);
-        }
-        self.derived.f32.get().filter(|right| right.columns() == columns)
+        let right = made_once(&self.derived.f32, || F32Right::new(self.values(), columns));
+        right.filter(|right| right.columns() == columns)
     }
 
     /// The matrix of `columns` columns as the right side of products in bf16, made once; `None` where it was made for
     /// another number of columns.
     pub(crate) fn bf16_right(&self, columns: usize) -> Option<&Bf16Right> {
         let values = self.values();
-        if self.derived.bf16.get().is_none() {
-            let rows = values.len() / columns.max(1);
-            let _ = self.derived.bf16.set(Bf16Right::kept(Matrix::new(values, columns), rows, columns));
-        }
-        self.derived.bf16.get().filter(|right| right.columns() == columns)
+        let rows = values.len() / columns.max(1);
+        let make = || Some(Bf16Right::kept(Matrix::new(values, columns), rows, columns));
+        made_once(&self.derived.bf16, make).filter(|right| right.columns() == columns)
     }
 }

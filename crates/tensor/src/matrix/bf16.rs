@@ -12,6 +12,7 @@ use super::packing::{groups, pack_left, pack_right};
 use super::rounded::Rounded;
 use super::{F32Right, Matrix, product_of_kept_then, product_then};
 use crate::memory::Words;
+use crate::parallel::made_once;
 
 /// The right side `[inner, columns]` of a product, rounded, in the order in which it is read.
 pub(crate) struct Bf16Right {
@@ -66,11 +67,7 @@ impl Bf16Right {
     fn in_f32(&self, rows: usize) -> Option<&F32Right> {
         let Form::Rounded(rounded, Some(panels)) = &self.form else { return None };
         let values = rounded.row_major().filter(|_| F32Right::pays_for(rows))?;
-        // Made outside the cell: whoever waits for a cell cannot do the work that its maker handed out.
-        if panels.get().is_none() {
-            let _ = panels.set(F32Right::new(values, self.columns)?);
-        }
-        panels.get()
+        made_once(panels, || F32Right::new(values, self.columns))
     }
 }
 
