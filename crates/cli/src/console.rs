@@ -46,7 +46,8 @@ pub(crate) fn message(error: &anyhow::Error) -> String {
     message
 }
 
-/// From now on warnings of all crates go to standard error.
+/// From now on warnings of all crates go to standard error, but for those of requests that `hf-hub` makes anew or gives up:
+/// an error of ours says what came of it.
 pub(crate) fn show_warnings() {
     let subscriber = tracing_subscriber::fmt().with_max_level(Level::WARN).with_writer(io::stderr);
     // A program that calls `run` may have a subscriber of its own.
@@ -67,6 +68,9 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        if event.metadata().target().starts_with("hf_hub") {
+            return Ok(());
+        }
         let is_error = *event.metadata().level() == Level::ERROR;
         write!(writer, "{}: ", if is_error { "error" } else { "warning" })?;
         context.field_format().format_fields(writer.by_ref(), event)?;

@@ -20,10 +20,10 @@ impl Default for DownloadBar {
 }
 
 impl Download for DownloadBar {
-    fn started(&mut self, file: &str, bytes: Option<u64>) {
+    fn started(&mut self, file: &str, size: u64) {
         self.0.reset();
         self.0.set_prefix(file.to_owned());
-        self.0.set_length(bytes.unwrap_or_default());
+        self.0.set_length(size);
     }
 
     fn received(&mut self, bytes: u64) {

@@ -1,4 +1,4 @@
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::name::{Name, is_part};
@@ -8,18 +8,21 @@ use crate::{Error, Result};
 ///
 /// ```text
 /// models--owner--name/
-///   refs/main                     the commit that a branch or tag stood at
-///   snapshots/COMMIT/config.json  a link to a blob
-///   blobs/ETAG                    the bytes of a file
-///   blobs/ETAG.part               the bytes that came before a connection broke
+///   refs/main                           the commit that a branch or tag stood at
+///   snapshots/COMMIT/config.json        a link to a blob
+///   blobs/NAME                          the bytes of a file, under git's name of them, or their SHA-256 where git has a pointer
+///   blobs/OBJECT.part                   the bytes that came before a connection broke
+/// .locks/models--owner--name/OBJECT.lock  held by who brings these bytes
 /// ```
 pub(crate) struct CachedRepository {
     folder: PathBuf,
+    locks: PathBuf,
 }
 
 impl CachedRepository {
     pub(crate) fn new(cache: &Path, name: &Name) -> CachedRepository {
-        CachedRepository { folder: cache.join(format!("models--{}", name.repository.replace('/', "--"))) }
+        let folder = format!("models--{}", name.repository.replace('/', "--"));
+        CachedRepository { locks: cache.join(".locks").join(&folder), folder: cache.join(folder) }
     }
 
     /// The folder of a commit's files.
@@ -45,13 +48,22 @@ impl CachedRepository {
         fs::write(&path, commit).map_err(Error::disk(&path))
     }
 
-    /// Where the bytes with this tag lie.
-    pub(crate) fn blob(&self, etag: &str) -> PathBuf {
-        self.folder.join("blobs").join(etag)
+    /// Where the bytes with this name lie.
+    pub(crate) fn blob(&self, name: &str) -> PathBuf {
+        self.folder.join("blobs").join(name)
     }
 
-    /// Makes `file` of a commit stand for the bytes with this tag.
-    pub(crate) fn link(&self, commit: &str, file: &str, etag: &str) -> Result<()> {
+    /// Waits until no other process brings the bytes of this object, and keeps others waiting until it is dropped.
+    pub(crate) fn lock(&self, object: &str) -> Result<File> {
+        let path = self.locks.join(format!("{object}.lock"));
+        create_parent(&path)?;
+        let lock = File::create(&path).map_err(Error::disk(&path))?;
+        lock.lock().map_err(Error::disk(&path))?;
+        Ok(lock)
+    }
+
+    /// Makes `file` of a commit stand for the bytes with this name.
+    pub(crate) fn link(&self, commit: &str, file: &str, blob: &str) -> Result<()> {
         let path = self.snapshot(commit).join(file);
         create_parent(&path)?;
         // A link that leads nowhere may be left of a blob that somebody deleted.
@@ -60,10 +72,10 @@ impl CachedRepository {
         }
         // Relative, so that the cache can be moved. Links need a privilege on Windows; there it is a second name.
         #[cfg(unix)]
-        let linked = std::os::unix::fs::symlink(Path::new("../../blobs").join(etag), &path);
+        let linked = std::os::unix::fs::symlink(Path::new("../../blobs").join(blob), &path);
         #[cfg(not(unix))]
-        let linked = fs::hard_link(self.blob(etag), &path);
-        // Another process may have been as fast.
+        let linked = fs::hard_link(self.blob(blob), &path);
+        // Another library may have been as fast.
         if path.is_file() { Ok(()) } else { linked.map_err(Error::disk(&path)) }
     }
 

@@ -1,13 +1,13 @@
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use ureq::http::{Response, StatusCode, header};
-use ureq::{Body, BodyReader};
+use hf_hub::repository::download::HFByteStream;
+use sha2::{Digest, Sha256};
 
 use crate::cache::{CachedRepository, create_parent};
 use crate::name::Name;
-use crate::remote::{Remote, text, unexpected};
+use crate::remote::{Remote, RemoteFile};
 use crate::{Error, Hub, Progress, Result, files};
 
 /// Brings what a model needs from the hub into the cache.
@@ -27,135 +27,129 @@ impl<'a> Download<'a> {
         cached: CachedRepository,
         progress: &'a mut dyn Progress,
     ) -> Result<Download<'a>> {
-        let remote = Remote::new(hub, name);
-        let Some(config) = remote.metadata(&name.revision, files::CONFIG)? else {
-            return Err(no_file(name, &remote, files::CONFIG));
-        };
-        cached.write_reference(&name.revision, &config.commit)?;
-        Ok(Download { name, remote, cached, progress, commit: config.commit })
+        let remote = Remote::new(hub, name)?;
+        let commit = remote.commit()?;
+        cached.write_reference(&name.revision, &commit)?;
+        Ok(Download { name, remote, cached, progress, commit })
     }
 
     /// Brings every file that is missing; gives their folder.
     ///
     /// The weights come last: where they are, the optional files are too, if the repository has them.
     pub(crate) fn run(mut self) -> Result<PathBuf> {
-        self.require(&[files::CONFIG])?;
+        let listed = self.remote.files(&self.commit, &files::all())?;
+        self.require(&listed, &[files::CONFIG])?;
         for file in files::OPTIONAL {
-            self.fetch(file)?;
+            self.fetch(&listed, file)?;
         }
-        self.require(&files::TOKENIZERS)?;
-        self.fetch_weights()?;
+        self.require(&listed, &files::TOKENIZERS)?;
+        self.fetch_weights(&listed)?;
         Ok(self.cached.snapshot(&self.commit))
     }
 
-    fn fetch_weights(&mut self) -> Result<()> {
-        if self.fetch(files::WEIGHTS)? {
+    fn fetch_weights(&mut self, listed: &[RemoteFile]) -> Result<()> {
+        if self.fetch(listed, files::WEIGHTS)? {
             return Ok(());
         }
-        if self.fetch(files::INDEX)? {
-            let index = self.cached.snapshot(&self.commit).join(files::INDEX);
-            return files::shards(&index)?.iter().try_for_each(|shard| self.require(&[shard]));
+        if self.fetch(listed, files::INDEX)? {
+            let shards = files::shards(&self.cached.snapshot(&self.commit).join(files::INDEX))?;
+            let shards: Vec<_> = shards.iter().map(String::as_str).collect();
+            let listed = self.remote.files(&self.commit, &shards)?;
+            return shards.iter().try_for_each(|shard| self.require(&listed, &[shard]));
         }
-        for file in files::PICKLES {
-            if self.remote.metadata(&self.commit, file)?.is_some() {
-                let (name, file) = (self.name.to_string(), file.to_owned());
+        match files::PICKLES.iter().find(|&&pickle| find(listed, pickle).is_some()) {
+            Some(&file) => {
                 let Name { repository, revision } = self.name.clone();
-                return Err(Error::Pickle { name, repository, revision, file });
+                Err(Error::Pickle {
+                    name: self.name.to_string(),
+                    repository,
+                    revision,
+                    file: file.to_owned(),
+                })
             }
+            None => self.require(listed, &[files::WEIGHTS]),
         }
-        Err(no_file(self.name, &self.remote, files::WEIGHTS))
     }
 
     /// Brings the first of these files that the repository has; it must have one.
-    fn require(&mut self, candidates: &[&str]) -> Result<()> {
+    fn require(&mut self, listed: &[RemoteFile], candidates: &[&str]) -> Result<()> {
         for file in candidates {
-            if self.fetch(file)? {
+            if self.fetch(listed, file)? {
                 return Ok(());
             }
         }
-        Err(no_file(self.name, &self.remote, &candidates.join(" or ")))
+        let (name, address) = (self.name.to_string(), self.remote.page());
+        Err(Error::NoFile { name, file: candidates.join(" or "), address })
     }
 
     /// Brings a file unless it is there; says whether the repository has it.
-    fn fetch(&mut self, file: &str) -> Result<bool> {
-        if self.cached.snapshot(&self.commit).join(file).is_file() {
-            return Ok(true);
+    fn fetch(&mut self, listed: &[RemoteFile], file: &str) -> Result<bool> {
+        let Some(found) = find(listed, file) else { return Ok(false) };
+        let _lock = self.cached.lock(&found.object)?;
+        if !self.cached.snapshot(&self.commit).join(file).is_file() {
+            let blob = self.fetch_blob(found)?;
+            self.cached.link(&self.commit, file, &blob)?;
         }
-        let Some(metadata) = self.remote.metadata(&self.commit, file)? else {
-            return Ok(false);
-        };
-        self.fetch_blob(file, &self.cached.blob(&metadata.etag))?;
-        self.cached.link(&self.commit, file, &metadata.etag)?;
         Ok(true)
     }
 
-    /// Brings the bytes of `file` to `blob`, which has its name once it is whole; goes on where the last call was cut off.
-    fn fetch_blob(&mut self, file: &str, blob: &Path) -> Result<()> {
-        if blob.is_file() {
-            return Ok(());
+    /// Brings the bytes of a file to a blob, which has its name once it is whole; gives that name.
+    fn fetch_blob(&mut self, file: &RemoteFile) -> Result<String> {
+        if !file.is_large && self.cached.blob(&file.object).is_file() {
+            return Ok(file.object.clone());
         }
-        create_parent(blob)?;
-        let path = blob.with_added_extension("part");
-        let mut part = File::options().create(true).append(true).open(&path).map_err(Error::disk(&path))?;
-        // Another process may be at the same file: wait for it, then see what it has done.
-        part.lock().map_err(Error::disk(&path))?;
-        if blob.is_file() {
-            return Ok(());
+        let path = self.cached.blob(&format!("{}.part", file.object));
+        self.receive(file, &path)?;
+        let name = if file.is_large { sha256(&path)? } else { file.object.clone() };
+        let blob = self.cached.blob(&name);
+        fs::rename(&path, &blob).map_err(Error::disk(&blob))?;
+        Ok(name)
+    }
+
+    /// Brings the bytes of a file to `path`; goes on where the last call was cut off.
+    fn receive(&mut self, file: &RemoteFile, path: &Path) -> Result<()> {
+        create_parent(path)?;
+        let mut part = File::options().create(true).append(true).open(path).map_err(Error::disk(path))?;
+        let mut bytes = self.open(file, &part, path)?;
+        let mut end = length(&part, path)?;
+        self.progress.started(&file.name, file.size);
+        self.progress.received(end);
+        while let Some(next) = self.remote.next(file, &mut bytes)? {
+            let next = next.as_ref();
+            end += next.len() as u64;
+            if end > file.size {
+                let message = format!("expected {} bytes, more came", file.size);
+                return Err(Error::UnexpectedAnswer { address: file.address.clone(), message });
+            }
+            part.write_all(next).map_err(Error::disk(path))?;
+            self.progress.received(next.len() as u64);
         }
-        let answer = self.open(file, &mut part, &path)?;
-        let address = self.remote.address(&self.commit, file);
-        let start = length(&part, &path)?;
-        let size = answer.body().content_length().map(|rest| start + rest);
-        self.progress.started(file, size);
-        self.progress.received(start);
-        let end = start + self.receive(answer.into_body().into_reader(), &mut part, &path, &address)?;
-        if size.is_some_and(|size| size != end) {
-            let message = format!("the connection ended after {end} bytes of {file}");
-            return Err(Error::Network { address, message });
+        if end < file.size {
+            let message = format!("the connection ended after {end} of {} bytes", file.size);
+            return Err(Error::Network { address: file.address.clone(), message });
         }
-        fs::rename(&path, blob).map_err(Error::disk(blob))?;
+        part.sync_all().map_err(Error::disk(path))?;
         self.progress.finished();
         Ok(())
     }
 
-    /// The answer that goes on where `part` ends; empties `part` where the server only gives the whole file.
-    fn open(&self, file: &str, part: &mut File, path: &Path) -> Result<Response<Body>> {
+    /// The bytes from the end of `part` on; empties `part` where it cannot be continued.
+    fn open(&self, file: &RemoteFile, part: &File, path: &Path) -> Result<HFByteStream> {
         let start = length(part, path)?;
-        let answer = self.remote.bytes(&self.commit, file, start)?;
-        match answer.status() {
-            StatusCode::PARTIAL_CONTENT if continues(&answer, start) => Ok(answer),
-            StatusCode::OK => {
-                part.set_len(0).map_err(Error::disk(path))?;
-                Ok(answer)
-            }
-            // As many bytes as the file has, or more: from the start again.
-            StatusCode::RANGE_NOT_SATISFIABLE if start > 0 => {
-                part.set_len(0).map_err(Error::disk(path))?;
-                self.open(file, part, path)
-            }
-            status => {
-                let message = format!("expected the bytes of {file}, found HTTP {status}");
-                Err(unexpected(&self.remote.address(&self.commit, file), &message))
+        if start == file.size {
+            return Ok(Box::new(futures::stream::empty()));
+        }
+        if (1..file.size).contains(&start) {
+            match self.remote.bytes(&self.commit, file, start) {
+                Ok((length, bytes)) if length == Some(file.size - start) => return Ok(bytes),
+                // A server that knows no ranges gives the whole file, or refuses.
+                Ok(_) | Err(Error::UnexpectedAnswer { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
-    }
-
-    /// Copies what comes to the end of `part`; how many bytes.
-    fn receive(&mut self, mut body: BodyReader, part: &mut File, path: &Path, address: &str) -> Result<u64> {
-        let (mut buffer, mut count) = (vec![0; 64 * 1024], 0);
-        loop {
-            let read = match body.read(&mut buffer) {
-                Ok(0) => return Ok(count),
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    return Err(Error::Network { address: address.to_owned(), message: error.to_string() });
-                }
-            };
-            part.write_all(&buffer[..read]).map_err(Error::disk(path))?;
-            self.progress.received(read as u64);
-            count += read as u64;
-        }
+        let (_, bytes) = self.remote.bytes(&self.commit, file, 0)?;
+        part.set_len(0).map_err(Error::disk(path))?;
+        Ok(bytes)
     }
 }
 
@@ -163,12 +157,18 @@ fn length(file: &File, path: &Path) -> Result<u64> {
     Ok(file.metadata().map_err(Error::disk(path))?.len())
 }
 
-/// Whether an answer holds the bytes from `start` on.
-fn continues(answer: &Response<Body>, start: u64) -> bool {
-    let range = text(answer.headers(), header::CONTENT_RANGE.as_str()).unwrap_or_default();
-    answer.status() == StatusCode::PARTIAL_CONTENT && range.starts_with(&format!("bytes {start}-"))
+/// The SHA-256 of a file, in hexadecimal.
+fn sha256(path: &Path) -> Result<String> {
+    let mut file = File::open(path).map_err(Error::disk(path))?;
+    let (mut buffer, mut digest) = (vec![0; 64 * 1024], Sha256::new());
+    loop {
+        match file.read(&mut buffer).map_err(Error::disk(path))? {
+            0 => return Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            count => digest.update(&buffer[..count]),
+        }
+    }
 }
 
-fn no_file(name: &Name, remote: &Remote<'_>, file: &str) -> Error {
-    Error::NoFile { name: name.to_string(), file: file.to_owned(), address: remote.page() }
+fn find<'a>(listed: &'a [RemoteFile], name: &str) -> Option<&'a RemoteFile> {
+    listed.iter().find(|file| file.name == name)
 }

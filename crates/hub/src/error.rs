@@ -105,6 +105,15 @@ pub enum Error {
         cache: PathBuf,
     },
 
+    /// No client of the hub could be made.
+    #[error(
+        "no connection to the hub can be made: {message}; check HF_ENDPOINT if it is set, and install the system's certificates (the package ca-certificates) or name their file in SSL_CERT_FILE"
+    )]
+    NoClient {
+        /// What happened.
+        message: String,
+    },
+
     /// A server that could not be reached, or a connection that broke.
     #[error(
         "{address}: {message}; check the network and call again: what has come is kept, and the download goes on from there"

@@ -19,6 +19,11 @@ pub(crate) const WEIGHTS: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 pub(crate) const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
 
+/// Every name above.
+pub(crate) fn all() -> Vec<&'static str> {
+    [[CONFIG, WEIGHTS, INDEX].as_slice(), &OPTIONAL, &TOKENIZERS, &PICKLES].concat()
+}
+
 /// The first file that a model needs and `folder` lacks, if any.
 pub(crate) fn missing(folder: &Path) -> Result<Option<String>> {
     let has = |file: &str| folder.join(file).is_file();

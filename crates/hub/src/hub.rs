@@ -10,6 +10,10 @@ use crate::{Error, Progress, Result, files, local};
 ///
 /// `path` is a local folder, relative to `base`, or `hf:owner/name` or `hf:owner/name@revision`, a repository of the
 /// Hugging Face hub. Of a repository, what the cache lacks is downloaded.
+///
+/// # Panics
+///
+/// If it must download and is called on a thread that runs asynchronous tasks of tokio; there, call it in `spawn_blocking`.
 pub fn locate(path: &str, base: &Path, progress: &mut dyn Progress) -> Result<PathBuf> {
     Hub::from_environment().locate(path, base, progress)
 }
@@ -34,7 +38,7 @@ impl Hub {
     /// |---|---|
     /// | `endpoint` | `HF_ENDPOINT`, else `https://huggingface.co` |
     /// | `cache` | `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, `$HF_HOME/hub`, `$XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub` |
-    /// | `token` | `HF_TOKEN`, else the file `HF_TOKEN_PATH`, else the file `token` beside the cache's `hub` |
+    /// | `token` | none if `HF_HUB_DISABLE_IMPLICIT_TOKEN` is set, `HF_TOKEN`, else the file `HF_TOKEN_PATH`, else the file `token` beside the cache's `hub` |
     /// | `offline` | `HF_HUB_OFFLINE` (`1`, `true`, `yes`, `on`) |
     pub fn from_environment() -> Hub {
         Hub::from_variables(&|name| env::var(name).ok().filter(|value| !value.is_empty()))
@@ -47,7 +51,10 @@ impl Hub {
             folder("XDG_CACHE_HOME").unwrap_or_else(user_cache).join("huggingface")
         });
         let token_file = folder("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
-        let token = variable("HF_TOKEN").or_else(|| std::fs::read_to_string(token_file).ok());
+        let token = match variable("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
+            None => variable("HF_TOKEN").or_else(|| std::fs::read_to_string(token_file).ok()),
+            Some(_) => None,
+        };
         let offline = variable("HF_HUB_OFFLINE").unwrap_or_default().to_lowercase();
         Hub {
             endpoint: variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned()),
@@ -60,6 +67,10 @@ impl Hub {
     }
 
     /// Like [`locate`], with this hub and cache.
+    ///
+    /// # Panics
+    ///
+    /// As [`locate`].
     pub fn locate(&self, path: &str, base: &Path, progress: &mut dyn Progress) -> Result<PathBuf> {
         if is_remote(path) { self.snapshot(&Name::parse(path)?, progress) } else { local::folder(path, base) }
     }
@@ -106,6 +117,7 @@ mod tests {
         let home = ("HF_HOME", home.path().to_str().unwrap());
         assert_eq!(hub(&[home]).token.as_deref(), Some("hf_file"));
         assert_eq!(hub(&[home, ("HF_TOKEN", "hf_variable")]).token.as_deref(), Some("hf_variable"));
+        assert_eq!(hub(&[home, ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")]).token, None);
         assert_eq!(hub(&[home]).endpoint, "https://huggingface.co");
         assert_eq!(hub(&[("HF_ENDPOINT", "http://mirror")]).endpoint, "http://mirror");
         assert!(!hub(&[]).offline && !hub(&[("HF_HUB_OFFLINE", "0")]).offline);

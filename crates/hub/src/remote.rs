@@ -1,47 +1,56 @@
-//! What is asked of the hub, over HTTP.
+//! What is asked of the hub, through the `hf-hub` crate.
 
 use std::time::Duration;
 
-use ureq::config::RedirectAuthHeaders;
-use ureq::http::{HeaderMap, Response, header};
-use ureq::{Agent, Body, RequestBuilder, typestate::WithoutBody};
+use futures::StreamExt;
+use hf_hub::repository::RepoTreeEntry;
+use hf_hub::repository::download::HFByteStream;
+use hf_hub::{HFClient, HFError, HFRepository, HFResult, RepoTypeModel};
+use reqwest::StatusCode;
+use tokio::runtime::Runtime;
 
 use crate::name::{Name, is_part};
 use crate::{Error, Hub, Result};
 
-/// How many redirects are followed before an answer must come.
-const REDIRECTS: usize = 10;
+/// How long a connection may take to come about, and how long it may be silent.
+const CONNECTION: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(60);
+/// How often a request is made anew where the hub is not reached or busy.
+const RETRIES: usize = 2;
 
 /// A repository at the hub.
 pub(crate) struct Remote<'a> {
-    agent: Agent,
-    endpoint: &'a str,
-    token: Option<&'a str>,
+    runtime: Runtime,
+    repository: HFRepository<RepoTypeModel>,
     name: &'a Name,
+    endpoint: &'a str,
 }
 
-/// What the hub says of a file.
-pub(crate) struct Metadata {
-    /// The commit that the revision stands at.
-    pub(crate) commit: String,
-    /// Names the bytes of the file: equal tags, equal bytes.
-    pub(crate) etag: String,
+/// A file of a repository at one commit.
+pub(crate) struct RemoteFile {
+    /// Its name.
+    pub(crate) name: String,
+    /// Where the hub serves it.
+    pub(crate) address: String,
+    /// In bytes.
+    pub(crate) size: u64,
+    /// Git's name of its content: equal names, equal bytes.
+    pub(crate) object: String,
+    /// Whether git holds a pointer and the hub's storage for large files (LFS, Xet) the bytes.
+    pub(crate) is_large: bool,
 }
 
 impl<'a> Remote<'a> {
-    pub(crate) fn new(hub: &'a Hub, name: &'a Name) -> Remote<'a> {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
-            .timeout_connect(Some(Duration::from_secs(20)))
-            .timeout_per_read(Some(Duration::from_secs(60)))
-            .user_agent(concat!("polytask/", env!("CARGO_PKG_VERSION")));
-        Remote {
-            agent: config.build().into(),
-            endpoint: hub.endpoint.trim_end_matches('/'),
-            token: hub.token.as_deref(),
+    pub(crate) fn new(hub: &'a Hub, name: &'a Name) -> Result<Remote<'a>> {
+        let no_client = |error: HFError| Error::NoClient { message: innermost(&error).to_string() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let (owner, repository) = name.repository.split_once('/').unwrap_or_default();
+        Ok(Remote {
+            runtime: runtime.map_err(|error| no_client(error.into()))?,
+            repository: client(hub).map_err(no_client)?.model(owner, repository),
             name,
-        }
+            endpoint: hub.endpoint.trim_end_matches('/'),
+        })
     }
 
     /// The repository's page.
@@ -49,99 +58,126 @@ impl<'a> Remote<'a> {
         format!("{}/{}", self.endpoint, self.name.repository)
     }
 
-    /// What the hub says of a file at a branch, tag or commit; nothing if the repository has no such file.
-    pub(crate) fn metadata(&self, revision: &str, file: &str) -> Result<Option<Metadata>> {
-        let mut address = self.address(revision, file);
-        for _ in 0..REDIRECTS {
-            let request = self.authorized(self.agent.head(&address), &address);
-            let answer = request.config().max_redirects(0).build().call();
-            let answer = answer.map_err(|error| network(&address, &error))?;
-            let status = answer.status();
-            if status.is_client_error() || status.is_server_error() {
-                return self.refusal(&answer, &address).map(|()| None);
+    /// The commit that the revision stands at.
+    pub(crate) fn commit(&self) -> Result<String> {
+        let info = self.repository.info().revision(&self.name.revision).expand(vec!["sha".to_owned()]);
+        let info = self.answer(info.send(), &self.page())?;
+        // It becomes the name of a folder.
+        info.sha
+            .filter(|commit| is_part(commit))
+            .ok_or_else(|| self.unexpected("expected a commit, found none"))
+    }
+
+    /// What a commit has of these files.
+    pub(crate) fn files(&self, commit: &str, names: &[&str]) -> Result<Vec<RemoteFile>> {
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        let entries = self.repository.get_paths_info().paths(names).revision(commit).send();
+        let files = self.answer(entries, &self.page())?.into_iter().filter_map(|entry| match entry {
+            RepoTreeEntry::File { oid, size, path, lfs, xet_hash, .. } => Some(RemoteFile {
+                address: format!("{}/resolve/{commit}/{path}", self.page()),
+                name: path,
+                size,
+                object: oid,
+                is_large: lfs.is_some() || xet_hash.is_some(),
+            }),
+            RepoTreeEntry::Directory { .. } => None,
+        });
+        let files: Vec<_> = files.collect();
+        // An object's name becomes that of a file.
+        match files.iter().find(|file| !is_part(&file.object)) {
+            Some(file) => {
+                Err(self.unexpected(&format!("the object of {} is called `{}`", file.name, file.object)))
             }
-            if let Some(metadata) = metadata(answer.headers(), status.is_redirection()) {
-                return Ok(Some(metadata));
+            None => Ok(files),
+        }
+    }
+
+    /// The bytes of a file from `start` on, and how many they are, where the hub tells it.
+    pub(crate) fn bytes(
+        &self,
+        commit: &str,
+        file: &RemoteFile,
+        start: u64,
+    ) -> Result<(Option<u64>, HFByteStream)> {
+        let range = (start > 0).then_some(start..file.size);
+        let bytes = self.repository.download_file_stream().filename(&file.name).revision(commit);
+        self.answer(bytes.maybe_range(range).send(), &file.address)
+    }
+
+    /// The bytes of a file that come next; nothing at the end.
+    pub(crate) fn next(
+        &self,
+        file: &RemoteFile,
+        bytes: &mut HFByteStream,
+    ) -> Result<Option<impl AsRef<[u8]> + use<>>> {
+        self.answer(async { bytes.next().await.transpose() }, &file.address)
+    }
+
+    /// Waits for an answer; `address` is what was asked.
+    fn answer<T>(&self, answer: impl Future<Output = HFResult<T>>, address: &str) -> Result<T> {
+        self.runtime.block_on(answer).map_err(|error| self.refusal(&error, address))
+    }
+
+    /// What an error of the crate means for somebody who named a repository.
+    fn refusal(&self, error: &HFError, address: &str) -> Error {
+        let (name, address) = (self.name.to_string(), address.to_owned());
+        let message = innermost(error).to_string();
+        let context = match error {
+            // Where JSON was expected, something came.
+            HFError::Request { source, .. }
+                if !source.is_builder() && !innermost(error).is::<serde_json::Error>() =>
+            {
+                return Error::Network { address, message };
             }
-            match text(answer.headers(), header::LOCATION.as_str()) {
-                Some(location) if status.is_redirection() => address = self.absolute(location),
-                _ => {
-                    return Err(unexpected(
-                        &address,
-                        "expected the headers x-repo-commit and etag, found none",
-                    ));
-                }
+            HFError::RevisionNotFound { context, .. } | HFError::EntryNotFound { context, .. } => {
+                context.as_ref()
             }
-        }
-        Err(unexpected(&address, "too many redirects"))
-    }
-
-    /// The bytes of a file from `start` on.
-    pub(crate) fn bytes(&self, commit: &str, file: &str, start: u64) -> Result<Response<Body>> {
-        let address = self.address(commit, file);
-        let mut request = self.authorized(self.agent.get(&address), &address);
-        if start > 0 {
-            request = request.header(header::RANGE, format!("bytes={start}-"));
-        }
-        request.call().map_err(|error| network(&address, &error))
-    }
-
-    /// Where a file is served.
-    pub(crate) fn address(&self, revision: &str, file: &str) -> String {
-        format!("{}/resolve/{}/{file}", self.page(), revision.replace('/', "%2F"))
-    }
-
-    /// A redirect may name a path alone.
-    fn absolute(&self, location: &str) -> String {
-        if location.starts_with('/') {
-            let origin: Vec<&str> = self.endpoint.splitn(4, '/').take(3).collect();
-            origin.join("/") + location
-        } else {
-            location.to_owned()
+            HFError::AuthRequired { context }
+            | HFError::Forbidden { context }
+            | HFError::Http { context } => Some(context),
+            _ => None,
+        };
+        // An address of the storage that files are kept in opens them for whoever has it: it is not told.
+        let Some(context) = context else {
+            return Error::UnexpectedAnswer { address, message };
+        };
+        match context.status {
+            _ if !context.url.starts_with(self.endpoint) => {
+                let message = format!("the storage of the file answered HTTP {}", context.status);
+                Error::UnexpectedAnswer { address, message }
+            }
+            _ if context.error_code.as_deref() == Some("RevisionNotFound") => {
+                Error::NoRevision { name, address }
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
+                Error::NoRepository { name, status: context.status.as_u16(), address }
+            }
+            status => Error::UnexpectedAnswer { address, message: format!("the hub answered HTTP {status}") },
         }
     }
 
-    /// The token is for the hub alone, not for the servers that it redirects to.
-    fn authorized(&self, request: RequestBuilder<WithoutBody>, address: &str) -> RequestBuilder<WithoutBody> {
-        let at_hub = address.strip_prefix(self.endpoint).is_some_and(|rest| rest.starts_with('/'));
-        match self.token.filter(|_| at_hub) {
-            Some(token) => request.header(header::AUTHORIZATION, format!("Bearer {token}")),
-            None => request,
-        }
-    }
-
-    /// Nothing if the answer says that the file does not exist, else the error that it stands for.
-    fn refusal(&self, answer: &Response<Body>, address: &str) -> Result<()> {
-        let (status, name) = (answer.status().as_u16(), self.name.to_string());
-        match (status, text(answer.headers(), "x-error-code")) {
-            (_, Some("RevisionNotFound")) => Err(Error::NoRevision { name, address: self.page() }),
-            (404, None | Some("EntryNotFound")) => Ok(()),
-            (401 | 403 | 404, _) => Err(Error::NoRepository { name, status, address: address.to_owned() }),
-            _ => Err(unexpected(address, &format!("the hub answered HTTP {status}"))),
-        }
+    fn unexpected(&self, message: &str) -> Error {
+        Error::UnexpectedAnswer { address: self.page(), message: message.to_owned() }
     }
 }
 
-/// The tag of a redirect's own text is not the file's: there the hub writes it as a linked one.
-fn metadata(headers: &HeaderMap, redirect: bool) -> Option<Metadata> {
-    let own = || text(headers, "etag").filter(|_| !redirect);
-    let etag = text(headers, "x-linked-etag").or_else(own)?;
-    let etag = etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"');
-    let commit = text(headers, "x-repo-commit")?;
-    // Both become names of files.
-    (is_part(etag) && is_part(commit)).then(|| Metadata { commit: commit.to_owned(), etag: etag.to_owned() })
+/// No header can hold it. Without a token the crate would look for one in the environment by itself.
+const NO_TOKEN: &str = "\n";
+
+fn client(hub: &Hub) -> HFResult<HFClient> {
+    let limited = reqwest::Client::builder()
+        .connect_timeout(CONNECTION)
+        .read_timeout(SILENCE)
+        .user_agent(concat!("polytask/", env!("CARGO_PKG_VERSION")));
+    HFClient::builder()
+        .client(limited.build()?)
+        .endpoint(&hub.endpoint)
+        .token(hub.token.as_deref().unwrap_or(NO_TOKEN))
+        .retry_max_attempts(RETRIES)
+        .build()
 }
 
-/// A header as text.
-pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-fn network(address: &str, error: &ureq::Error) -> Error {
-    Error::Network { address: address.to_owned(), message: error.to_string() }
-}
-
-/// An answer that does not follow the hub's protocol.
-pub(crate) fn unexpected(address: &str, message: &str) -> Error {
-    Error::UnexpectedAnswer { address: address.to_owned(), message: message.to_owned() }
+/// What happened in the end: the errors around it say what was tried.
+fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    std::iter::successors(Some(error), |&error| error.source()).last().unwrap_or(error)
 }

@@ -5,17 +5,21 @@
 
 mod server;
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
 
 use polytask_hub::{Error, Hub, Progress, Result};
-use server::{COMMIT, Repository, Server};
+use server::{COMMIT, Ranges, Repository, Server, start_stranger};
 use tempfile::TempDir;
 
 /// Long enough to be cut in the middle, and different everywhere.
 fn weights() -> Vec<u8> {
     (0..300_000_u32).flat_map(u32::to_le_bytes).collect()
 }
+
+/// Python's `hashlib.sha256(b"".join(n.to_bytes(4, "little") for n in range(300_000))).hexdigest()`.
+const WEIGHTS_SHA256: &str = "552a438886f75fd5e70ff6ad0671698758af0a126388ab130f4eb85c0cf6c725";
 
 fn small_model() -> Repository {
     let mut repository = Repository::new(&[
@@ -57,7 +61,7 @@ fn names(folder: &Path) -> Vec<String> {
 #[derive(Debug, PartialEq)]
 struct Heard {
     file: String,
-    size: Option<u64>,
+    size: u64,
     /// The bytes of each call.
     received: Vec<u64>,
     finished: bool,
@@ -67,7 +71,7 @@ struct Heard {
 struct Listener(Vec<Heard>);
 
 impl Progress for Listener {
-    fn started(&mut self, file: &str, size: Option<u64>) {
+    fn started(&mut self, file: &str, size: u64) {
         self.0.push(Heard { file: file.to_owned(), size, received: Vec::new(), finished: false });
     }
 
@@ -93,7 +97,7 @@ fn a_model_is_downloaded_once() {
     for (file, bytes) in small_model().files.iter().filter(|(file, _)| **file != "README.md") {
         assert!(fs::read(folder.join(file)).unwrap() == *bytes, "{file}");
     }
-    assert!(heard.0.iter().all(|heard| heard.size == Some(heard.received.iter().sum()) && heard.finished));
+    assert!(heard.0.iter().all(|heard| heard.size == heard.received.iter().sum::<u64>() && heard.finished));
     assert_eq!(heard.0.last().unwrap().file, "model.safetensors");
     assert!(!server.requests().is_empty());
 
@@ -112,11 +116,10 @@ fn the_cache_has_the_layout_that_all_libraries_share() {
     let folder = locate(&hub, "hf:owner/name").unwrap();
     let repository = hub.cache.join("models--owner--name");
     assert_eq!(fs::read_to_string(repository.join("refs/main")).unwrap(), COMMIT);
-    let tags =
-        ["sha-model.safetensors", "tag-config.json", "tag-tokenizer.json", "tag-tokenizer_config.json"];
-    assert_eq!(names(&repository.join("blobs")), tags);
+    let blobs = [WEIGHTS_SHA256, "git-config.json", "git-tokenizer.json", "git-tokenizer_config.json"];
+    assert_eq!(names(&repository.join("blobs")), blobs);
     #[cfg(unix)]
-    assert_eq!(fs::read_link(folder.join("config.json")).unwrap(), Path::new("../../blobs/tag-config.json"));
+    assert_eq!(fs::read_link(folder.join("config.json")).unwrap(), Path::new("../../blobs/git-config.json"));
 
     // What another library left is used as it lies.
     fs::remove_file(repository.join("refs/main")).unwrap();
@@ -130,12 +133,10 @@ fn a_revision_is_asked_for_once_and_then_its_commit() {
     let (server, hub, _folder) = start(small_model());
     locate(&hub, "hf:owner/name@refs/pr/3").unwrap();
     let requests = server.requests();
-    assert_eq!(requests[0], "HEAD /owner/name/resolve/refs%2Fpr%2F3/config.json");
-    let resolved = requests.iter().filter(|line| line.contains("/owner/name/resolve/")).skip(1);
-    assert!(
-        resolved.clone().count() >= 8 && resolved.clone().all(|line| line.contains(COMMIT)),
-        "{requests:?}"
-    );
+    assert_eq!(requests[0], "GET /api/models/owner/name/revision/refs%2Fpr%2F3?expand=sha");
+    assert_eq!(requests[1], format!("POST /api/models/owner/name/paths-info/{COMMIT}"));
+    let resolved: Vec<_> = requests.iter().filter(|line| line.contains("/resolve/")).collect();
+    assert!(resolved.len() >= 4 && resolved.iter().all(|line| line.contains(COMMIT)), "{requests:?}");
     locate(&hub, "hf:owner/name@refs/pr/3").unwrap();
     assert_eq!(server.requests(), [""; 0]);
 }
@@ -159,7 +160,7 @@ fn shards_come_with_their_index() {
     assert_eq!(server.requests(), [""; 0]);
 
     // A shard that somebody deleted comes again, alone.
-    fs::remove_file(hub.cache.join("models--owner--name/blobs/sha-model-1.safetensors")).unwrap();
+    fs::remove_file(folder.join("model-1.safetensors").canonicalize().unwrap()).unwrap();
     locate(&hub, "hf:owner/name").unwrap();
     assert_eq!(fs::read(folder.join("model-1.safetensors")).unwrap(), b"one");
     let bodies = server.requests().iter().filter(|line| line.starts_with("GET /owner")).count();
@@ -172,8 +173,8 @@ fn shards_come_with_their_index() {
 
 #[test]
 fn a_cut_download_goes_on_where_it_ended() {
-    for ignores_ranges in [false, true] {
-        let (server, hub, _folder) = start(Repository { ignores_ranges, ..small_model() });
+    for ranges in [Ranges::Served, Ranges::Ignored, Ranges::Refused] {
+        let (server, hub, _folder) = start(Repository { ranges, ..small_model() });
         server.cut("model.safetensors", 500_000);
         let cut = message(&hub, "hf:owner/name");
         assert!(
@@ -187,27 +188,33 @@ fn a_cut_download_goes_on_where_it_ended() {
         let mut heard = Listener::default();
         let folder = hub.locate("hf:owner/name", Path::new("."), &mut heard).unwrap();
         assert!(fs::read(folder.join("model.safetensors")).unwrap() == weights());
-        let start = if ignores_ranges { 0 } else { 500_000 };
+        let start = if ranges == Ranges::Served { 500_000 } else { 0 };
         let [heard] = &heard.0[..] else { panic!("only the weights were missing") };
-        assert_eq!((heard.size, heard.received[0]), (Some(1_200_000), start));
+        assert_eq!((heard.size, heard.received[0]), (1_200_000, start));
         assert_eq!(heard.received.iter().sum::<u64>(), 1_200_000);
         let bodies: Vec<_> = server.requests().into_iter().filter(|line| line.starts_with("GET")).collect();
-        let address = format!("GET /owner/name/resolve/{COMMIT}/model.safetensors bytes=500000-");
-        assert_eq!(bodies, [address, "GET /cdn/model.safetensors bytes=500000-".to_owned()]);
+        let addresses = [format!("/owner/name/resolve/{COMMIT}"), "/cdn".to_owned()];
+        let rest = addresses.map(|at| format!("GET {at}/model.safetensors bytes=500000-1199999"));
+        assert!(
+            bodies.iter().filter(|line| line.contains("model.safetensors")).take(2).eq(&rest),
+            "{bodies:?}"
+        );
     }
 }
 
 #[test]
-fn a_part_that_cannot_be_continued_is_begun_again() {
-    let (_server, hub, _folder) = start(small_model());
+fn a_part_is_taken_as_it_is_where_it_is_whole_and_begun_again_where_it_is_too_long() {
+    let (server, hub, _folder) = start(small_model());
     let blobs = hub.cache.join("models--owner--name/blobs");
     fs::create_dir_all(&blobs).unwrap();
     // Killed between the last byte and the new name; and more bytes than the file has.
-    for part in [weights(), vec![0; 2_000_000]] {
-        fs::write(blobs.join("sha-model.safetensors.part"), part).unwrap();
+    for (part, bodies) in [(weights(), vec![]), (vec![0; 2_000_000], vec!["GET /cdn/model.safetensors"])] {
+        fs::write(blobs.join("git-model.safetensors.part"), part).unwrap();
         let folder = locate(&hub, "hf:owner/name").unwrap();
         assert!(fs::read(folder.join("model.safetensors")).unwrap() == weights());
-        fs::remove_file(blobs.join("sha-model.safetensors")).unwrap();
+        let requests = server.requests();
+        assert!(requests.iter().filter(|line| line.starts_with("GET /cdn/")).eq(&bodies), "{requests:?}");
+        fs::remove_file(blobs.join(WEIGHTS_SHA256)).unwrap();
     }
 }
 
@@ -234,6 +241,10 @@ fn what_cannot_be_had_is_named() {
     assert!(revision.contains("hf:owner/name@v2: the repository has no such revision"), "{revision}");
     assert!(revision.contains(&format!("{}/owner/name", server.endpoint)), "{revision}");
 
+    let (_server, hub, _folder) = start(Repository { storage_is_closed: true, ..small_model() });
+    let storage = message(&hub, "hf:owner/name");
+    assert!(storage.contains("/model.safetensors: the storage of the file answered HTTP 403"), "{storage}");
+    assert!(!storage.contains("/cdn/"), "{storage}");
     let (_server, hub, _folder) = start(Repository::new(&[("README.md", b"")]));
     assert!(message(&hub, "hf:owner/name").contains("no config.json in the repository"));
     let (_server, hub, _folder) = start(Repository::new(&[("config.json", b"{}")]));
@@ -261,6 +272,35 @@ fn a_token_opens_a_private_repository_and_goes_to_the_hub_alone() {
     assert!(locate(&Hub { token: wrong, ..hub.clone() }, "hf:owner/name").is_err());
     // The server panics at a token where the weights are, which is another host.
     locate(&Hub { token, ..hub }, "hf:owner/name").unwrap();
+}
+
+/// The test itself has no token in its environment, so it calls another one that has.
+#[test]
+fn a_hub_without_a_token_does_not_look_for_one() {
+    let another = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "a_model_is_downloaded_once"])
+        .env("HF_TOKEN", "hf_of_the_environment")
+        .output()
+        .unwrap();
+    assert!(another.status.success(), "{}", String::from_utf8_lossy(&another.stdout));
+}
+
+#[test]
+fn what_is_no_hub_is_told_from_a_network_that_fails() {
+    let (_server, hub, _folder) = start(small_model());
+    let page = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>";
+    for endpoint in [start_stranger(page), "ftp://127.0.0.1".to_owned()] {
+        let stranger = message(&Hub { endpoint, ..hub.clone() }, "hf:owner/name");
+        assert!(
+            stranger.contains("check HF_ENDPOINT") && !stranger.contains("check the network"),
+            "{stranger}"
+        );
+    }
+    let nonsense = message(&Hub { endpoint: "nonsense".to_owned(), ..hub }, "hf:owner/name");
+    assert!(
+        nonsense.contains("no connection to the hub can be made: relative URL without a base"),
+        "{nonsense}"
+    );
 }
 
 #[test]
