@@ -5,9 +5,12 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Writes a line of results to standard output.
 pub(crate) fn print(line: impl Display) -> io::Result<()> {
@@ -49,9 +52,10 @@ pub(crate) fn message(error: &anyhow::Error) -> String {
 /// From now on warnings of all crates go to standard error, but for those of requests that `hf-hub` makes anew or gives up:
 /// an error of ours says what came of it.
 pub(crate) fn show_warnings() {
-    let subscriber = tracing_subscriber::fmt().with_max_level(Level::WARN).with_writer(io::stderr);
+    let shown = Targets::new().with_default(LevelFilter::WARN).with_target("hf_hub", LevelFilter::OFF);
+    let subscriber = tracing_subscriber::fmt().with_writer(io::stderr).event_format(Warning).finish();
     // A program that calls `run` may have a subscriber of its own.
-    let _ = subscriber.event_format(Warning).try_init();
+    let _ = subscriber.with(shown).try_init();
 }
 
 /// `warning: …`
@@ -68,9 +72,6 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        if event.metadata().target().starts_with("hf_hub") {
-            return Ok(());
-        }
         let is_error = *event.metadata().level() == Level::ERROR;
         write!(writer, "{}: ", if is_error { "error" } else { "warning" })?;
         context.field_format().format_fields(writer.by_ref(), event)?;
